@@ -1,0 +1,1 @@
+"""Adapters: a trained model of some framework → dense parts and a ModelSpec."""

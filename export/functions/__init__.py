@@ -1,0 +1,38 @@
+"""ONNX bodies of the canonical operators: model-local functions of standard ops, opset 20.
+
+With them any ONNX tool runs a canonical file as it is; that run is the reference of every other
+path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``, where each
+path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``, where each
+operator is described. All attributes reach the body by reference: one function serves every node.
+
+from __future__ import annotations
+
+import onnx
+from onnx import parser
+
+from maskrt.export.functions import (
+    detection_nms,
+    keypoint_decode,
+    letterbox,
+    mask_select,
+    multilevel_roi_align,
+    proposals,
+)
+from maskrt.spec import DOMAIN
+
+OPSET = 20
+HEADER = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>\n'
+
+BODIES = {
+    "Letterbox": letterbox.body,
+    "Proposals": proposals.body,
+    "MultilevelRoIAlign": multilevel_roi_align.body,
+    "DetectionNMS": detection_nms.body,
+    "MaskSelect": mask_select.body,
+    "KeypointDecode": keypoint_decode.body,
+}
+
+
+def function_for(node: onnx.NodeProto) -> onnx.FunctionProto:
+    """The function that defines a canonical node; only the number of inputs varies."""
+    return parser.parse_function(HEADER + BODIES[node.op_type](len(node.input)))

@@ -1,0 +1,45 @@
+"""Box decoding in standard ops, shared by the bodies of Proposals and DetectionNMS."""
+
+DECODE = """
+  dc_i0 = Constant <value_ints = [0]> ()
+  dc_i2 = Constant <value_ints = [2]> ()
+  dc_i4 = Constant <value_ints = [4]> ()
+  dc_last = Constant <value_ints = [-1]> ()
+  dc_half = Constant <value_float = 0.5> ()
+  dc_zero = Constant <value_float = 0.0> ()
+  dc_low = Slice (reference, dc_i0, dc_i2, dc_last)
+  dc_high = Slice (reference, dc_i2, dc_i4, dc_last)
+  dc_size = Sub (dc_high, dc_low)
+  dc_half_size = Mul (dc_half, dc_size)
+  dc_center = Add (dc_low, dc_half_size)
+  dc_weights = Constant <value_floats: floats = @delta_weights> ()
+  dc_scaled = Div (raw_deltas, dc_weights)
+  dc_shift = Slice (dc_scaled, dc_i0, dc_i2, dc_last)
+  dc_growth = Slice (dc_scaled, dc_i2, dc_i4, dc_last)
+  dc_clip = Constant <value_float: float = @delta_clip> ()
+  dc_bounded = Min (dc_growth, dc_clip)
+  dc_factor = Exp (dc_bounded)
+  dc_moved = Mul (dc_shift, dc_size)
+  dc_new_center = Add (dc_moved, dc_center)
+  dc_new_size = Mul (dc_factor, dc_size)
+  dc_reach = Mul (dc_half, dc_new_size)
+  dc_min = Sub (dc_new_center, dc_reach)
+  dc_max = Add (dc_new_center, dc_reach)
+  dc_boxes = Concat <axis = -1> (dc_min, dc_max)
+
+  # clipped to the content: [B, 2] (y, x) becomes limits (x, y, x, y)
+  dc_xyxy = Constant <value_ints = [1, 0, 1, 0]> ()
+  dc_limits_flat = Gather <axis = 1> (content, dc_xyxy)
+  dc_limits = Unsqueeze (dc_limits_flat, limit_axes)
+  dc_positive = Max (dc_boxes, dc_zero)
+  boxes = Min (dc_positive, dc_limits)
+
+  dc_boxes_low = Slice (boxes, dc_i0, dc_i2, dc_last)
+  dc_boxes_high = Slice (boxes, dc_i2, dc_i4, dc_last)
+  dc_sides = Sub (dc_boxes_high, dc_boxes_low)
+  dc_short_side = ReduceMin <keepdims = 0> (dc_sides, dc_last)
+  dc_min_size = Constant <value_float: float = @min_size> ()
+  large = GreaterOrEqual (dc_short_side, dc_min_size)
+"""
+"""From ``reference`` boxes, ``raw_deltas`` and ``content`` to clipped ``boxes`` and whether they
+are ``large`` enough; ``limit_axes`` are the axes that the content lacks."""

@@ -1,0 +1,1 @@
+"""Native operators: CPU library, CUDA kernels and TensorRT plugins."""
