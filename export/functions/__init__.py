@@ -1,9 +1,9 @@
 """ONNX bodies of the canonical operators: model-local functions of standard ops, opset 20.
 
 With them any ONNX tool runs a canonical file as it is; that run is the reference of every other
-path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``, where each
-path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``, where each
-operator is described. All attributes reach the body by reference: one function serves every node.
+path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``. All attributes
+reach the body by reference: one function serves every node.
+"""
 
 from __future__ import annotations
 
