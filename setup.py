@@ -4,6 +4,7 @@ from setuptools import setup
 
 PACKAGE_DIR = {
     "maskrt": "core",
+    "maskrt.commands": "core/commands",
     "maskrt.export": "export",
     "maskrt.export.adapters": "export/adapters",
     "maskrt.export.functions": "export/functions",

@@ -1,0 +1,61 @@
+# make demo: set-up and the main job.  make test: set-up and all tests.  make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := export,cpu,calibrate,dev
+# mypy cannot follow the folders' mapping in setup.py: a view of links shows it one package
+VIEW := build/view/maskrt
+
+.PHONY: demo test lint format bench clean help
+
+demo: $(READY)
+	$(BIN)/maskrt demo
+
+test: $(READY) native
+	$(BIN)/python -m pytest
+
+lint: $(READY) $(VIEW)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd build/view && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p maskrt
+	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+
+bench: $(READY)
+	$(BIN)/python benchmarks/cpu_model.py
+
+native:
+	cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/cmake --parallel
+
+$(READY): pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --upgrade pip
+	$(BIN)/pip install -e '.[$(EXTRAS)]'
+	# type stubs only: their requirement, TensorRT itself, needs no installation for mypy
+	$(BIN)/pip install --no-deps 'tensorrt-stubs>=10.13'
+	touch $@
+
+$(VIEW): FORCE
+	rm -rf $@ && mkdir -p $@
+	cd $@ && ln -s ../../../core/* . && \
+	  for folder in export plugins runtime calibration examples; do ln -s ../../../$$folder .; done
+
+clean:
+	rm -rf build $(VENV) *.egg-info
+
+help:
+	@echo "make demo    set up .venv, export the tiny models, run them, write pictures"
+	@echo "make test    set up .venv, run all tests"
+	@echo "make lint    ruff, mypy, clang-format"
+	@echo "make format  let ruff and clang-format rewrite the sources"
+	@echo "make bench   whole-model time on this CPU, side by side with torchvision"
+	@echo "make clean   remove build/ and .venv/"
+
+.PHONY: FORCE native
+FORCE:

@@ -1,0 +1,194 @@
+"""The demo: from trained weights to annotated pictures, with accuracy and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+
+from maskrt.calibration.coco_eval import evaluate
+from maskrt.commands.console import Steps, console, table, track
+from maskrt.examples import shapes
+from maskrt.export import export, load_model
+from maskrt.runtime import Detections, Detector
+from maskrt.runtime.frames import Frame
+from maskrt.runtime.sinks import FolderSink, open_sink, write_image
+
+CANVAS = (192, 256)
+FILM_SIZE = (480, 640)
+FILM_FRAMES = 48
+SHOWN_SCORE = 0.6  # in pictures; AP takes every detection
+SHEET = (3, 4)  # rows and columns of the contact sheet
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of the two bundled models."""
+
+    name: str
+    builder: str
+    weights: str
+    iou_types: tuple[str, ...]
+
+
+TASKS = (
+    Task("masks", "mask_rcnn", "mask_rcnn.pth", ("bbox", "segm")),
+    Task("keypoints", "keypoint_rcnn", "keypoint_rcnn.pth", ("bbox", "keypoints")),
+)
+
+
+@dataclass
+class Clock:
+    """Milliseconds by stage."""
+
+    stages: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Notes how long the block takes."""
+        started = time.perf_counter()
+        yield
+        self.stages.setdefault(name, []).append((time.perf_counter() - started) * 1e3)
+
+
+def run_demo(output: Path, *, images: int) -> None:
+    """Runs everything; writes into ``output``.
+
+    Args:
+        output: folder for models, frames and the contact sheet.
+        images: held-out images that AP is measured on.
+    """
+    started = time.perf_counter()
+    pictures: list[Frame] = []
+    rows = []
+    for task in TASKS:
+        model = output / f"{task.name}.onnx"
+        with Steps() as step:
+            _export(task, model, step)
+        with Detector(model) as detector:
+            clock = Clock()
+            drawn, found = _film(task, detector, output, clock)
+            pictures += _spread_out(drawn, 8 if task.name == "masks" else 4)
+            accuracy = _accuracy(task, detector, images)
+        rows.append((task, found, accuracy, clock))
+
+    sheet = output / "contact_sheet.png"
+    write_image(sheet, contact_sheet(pictures, SHEET[1]))
+    table(
+        f"{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]}, canvas {CANVAS[1]}x{CANVAS[0]}, "
+        f"ONNX Runtime on the CPU; AP on {images} held-out images",
+        ("model", "detections", "box AP", "mask AP", "keypoint AP", *rows[0][3].stages),
+        (
+            (
+                task.name,
+                found,
+                *(
+                    f"{accuracy[key]:.3f}" if key in accuracy else "-"
+                    for key in ("bbox/AP", "segm/AP", "keypoints/AP")
+                ),
+                *(f"{median(times):.1f} ms" for times in clock.stages.values()),
+            )
+            for task, found, accuracy, clock in rows
+        ),
+    )
+    for path, what in (
+        (sheet, "contact sheet"),
+        (output / "frames", "annotated frames"),
+        (output / "masks.mp4", "the film"),
+        (output / "masks.onnx", "canonical ONNX, opens in Netron"),
+    ):
+        console.print(f"  {path}  ({what})", highlight=False)
+    console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
+
+
+def _export(task: Task, path: Path, step: Steps) -> None:
+    step(f"Loading the {task.name} model")
+    model = load_model(f"maskrt.examples.shapes:{task.builder}", shapes.WEIGHTS / task.weights)
+    names = shapes.KEYPOINT_CLASSES if task.name == "keypoints" else shapes.CLASSES
+    export(
+        model,
+        path,
+        CANVAS,
+        labels=names,
+        keypoint_names=shapes.KEYPOINT_NAMES,
+        skeleton=shapes.SKELETON,
+        name=f"shapes/{task.builder}",
+        progress=step,
+    )
+
+
+def _film(task: Task, detector: Detector, output: Path, clock: Clock) -> tuple[list[Frame], int]:
+    """Annotates the film; returns the drawn frames and the number of detections shown."""
+    drawn: list[Frame] = []
+    found = 0
+    film = shapes.clip(seed=1, frames=FILM_FRAMES, size=FILM_SIZE)
+    with (
+        FolderSink(output / "frames") as folder,
+        open_sink(output / f"{task.name}.mp4", fps=24) as video,
+    ):
+        for i, (frame, _) in enumerate(track(film, f"Film: {task.name}", FILM_FRAMES)):
+            with clock.stage("detect"):
+                result = detector(frame)
+            result = result[result.scores > SHOWN_SCORE]
+            with clock.stage("paste masks"):
+                _ = result.mask_crops
+            with clock.stage("draw"):
+                picture = result.draw(frame)
+            found += len(result)
+            drawn.append(picture)
+            folder.write(picture, f"{task.name}_{i:03d}.png")
+            video.write(picture, str(i))
+    return drawn, found
+
+
+def _accuracy(task: Task, detector: Detector, images: int) -> dict[str, float]:
+    frames, truth = shapes.dataset(
+        images, split="val", seed=0, keypoint_task=task.name == "keypoints"
+    )
+    return evaluate(
+        truth, coco_results(detector, frames, truth, f"AP: {task.name}"), task.iou_types
+    )
+
+
+def coco_results(
+    detector: Callable[[Any], Detections], frames: Sequence[Frame], truth: dict[str, Any], what: str
+) -> list[dict[str, Any]]:
+    """COCO results of a detector on the frames of a data set, in the order of its images."""
+    results = []
+    for frame, entry in track(_pairs(frames, truth["images"]), what, len(frames)):
+        results += detector(frame).to_coco(entry["id"])
+    return results
+
+
+def _pairs(frames: Iterable[Frame], entries: Iterable[Any]) -> Iterator[tuple[Frame, Any]]:
+    return zip(frames, entries, strict=True)
+
+
+def _spread_out(items: list[T], count: int) -> list[T]:
+    step = max(1, len(items) // count)
+    return items[::step][:count]
+
+
+def contact_sheet(pictures: Sequence[Frame], columns: int, gap: int = 8) -> Frame:
+    """Pictures side by side on a dark ground; all are brought to the size of the first."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    sheet = np.full(
+        (rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 24, dtype=np.uint8
+    )
+    for i, given in enumerate(pictures):
+        y = gap + i // columns * (height + gap)
+        x = gap + i % columns * (width + gap)
+        same = given.shape[:2] == (height, width)
+        fitted = given if same else cv2.resize(given, (width, height), interpolation=cv2.INTER_AREA)
+        sheet[y : y + height, x : x + width] = fitted
+    return sheet

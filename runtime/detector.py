@@ -1,0 +1,222 @@
+"""The detector: frames in, detections out, whatever kind of model file runs underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrt.errors import FrameError, ModelFileError
+from maskrt.runtime.detections import Detections
+from maskrt.runtime.frames import Frame, to_bgr
+from maskrt.runtime.session import OnnxRuntimeSession, checked_threshold
+from maskrt.spec import ModelSpec
+
+
+class Session(Protocol):
+    """What runs a model file; see ``OnnxRuntimeSession`` for shapes and errors."""
+
+    spec: ModelSpec
+
+    def run(
+        self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
+    ) -> dict[str, NDArray[Any]]:
+        """Runs one batch."""
+
+    def close(self) -> None:
+        """Frees what the model holds."""
+
+
+def open_session(
+    path: str | Path, *, providers: Sequence[str] | None = None, threads: int | None = None
+) -> Session:
+    """Opens a model file with what can run it, by its suffix.
+
+    Raises:
+        ModelFileError: if the file cannot be run.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        return OnnxRuntimeSession(path, providers, threads)
+    if suffix in (".engine", ".plan", ".bundle"):
+        raise ModelFileError(
+            f"{path}: this version of maskrt runs .onnx files, not {suffix} files: "
+            "give it the model.onnx that the file was built from"
+        )
+    raise ModelFileError(
+        f"{path}: found a file with the suffix {suffix!r}, expected .onnx: "
+        "export the model with  maskrt export"
+    )
+
+
+class Detector:
+    """A trained detector, ready to run.
+
+        det = Detector("model.onnx")
+        result = det(cv2.imread("street.jpg"))
+
+    Args:
+        path: the model file.
+        providers: of ONNX Runtime, best first; None: the CPU.
+        threads: for one operator; None: all cores.
+        score_threshold: detections must score above it; None: the model's default.
+        nms_threshold: boxes of a class that overlap by a higher IoU are merged into the best one;
+            None: the model's default.
+
+    Attributes:
+        spec: what is known about the model: its labels, input, outputs and where it comes from.
+
+    A detector is not to be called from several threads at once. It can be used as a context
+    manager; without, its memory is freed when it is collected.
+
+    Raises:
+        ModelFileError: if the file is missing, broken or not from maskrt, or a provider is missing.
+        MissingDependencyError: if the package that runs such files is not installed.
+        ValueError: if a threshold is not from 0 to 1.
+    """
+
+    spec: ModelSpec
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        score_threshold: float | None = None,
+        nms_threshold: float | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._session: Session | None = open_session(path, providers=providers, threads=threads)
+        self.spec = self._session.spec
+        self.score_threshold = score_threshold
+        self.nms_threshold = nms_threshold
+
+    @property
+    def score_threshold(self) -> float:
+        """In use from the next call on; set it to None for the model's default."""
+        return self._score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, value: float | None) -> None:
+        default = self.spec.detection.score_threshold
+        value = default if value is None else value
+        self._score_threshold = checked_threshold("score_threshold", value)
+
+    @property
+    def nms_threshold(self) -> float:
+        """In use from the next call on; set it to None for the model's default."""
+        return self._nms_threshold
+
+    @nms_threshold.setter
+    def nms_threshold(self, value: float | None) -> None:
+        default = self.spec.detection.nms_threshold
+        value = default if value is None else value
+        self._nms_threshold = checked_threshold("nms_threshold", value)
+
+    def __call__(self, frame: Any) -> Detections:
+        """Detects in one frame.
+
+        Args:
+            frame: uint8 ``[H, W, 3]`` of any size, in the order ``spec.canvas.frame_order`` (BGR,
+                as OpenCV gives, unless the model was exported otherwise); grey, BGRA, 16-bit and
+                float frames too, see ``maskrt.runtime.frames.to_bgr``.
+
+        Raises:
+            FrameError: if it cannot be read as an image.
+        """
+        return self._detect([to_bgr(frame)])[0]
+
+    def batch(self, frames: Iterable[Any]) -> list[Detections]:
+        """Detects in several frames; frames of the same size run together.
+
+        Args:
+            frames: a sequence of frames, or an array ``[N, H, W, 3]``. They may differ in size.
+
+        Returns:
+            One result for each frame, in the same order.
+
+        Raises:
+            FrameError: if one cannot be read as an image; it says which.
+        """
+        if isinstance(frames, np.ndarray) and frames.ndim != 4:
+            raise FrameError(
+                f"found an array of shape {list(frames.shape)}, expected a list of frames or an "
+                "array [N, height, width, 3]: for a single frame, call the detector itself"
+            )
+        images = []
+        for i, frame in enumerate(frames):
+            try:
+                images.append(to_bgr(frame))
+            except FrameError as error:
+                raise FrameError(f"frame {i} of the batch: {error}") from None
+        return self._detect(images)
+
+    def close(self) -> None:
+        """Frees the model. Closing twice is fine; calling a closed detector is a ValueError."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return f"Detector({str(self._path)!r}, task={spec.task!r}, labels={len(spec.labels)})"
+
+    def _detect(self, images: list[Frame]) -> list[Detections]:
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            by_size.setdefault(image.shape, []).append(i)
+        results: dict[int, Detections] = {}
+        limit = self.spec.batch.max
+        for indices in by_size.values():
+            for first in range(0, len(indices), limit):
+                chunk = indices[first : first + limit]
+                results.update(zip(chunk, self._run([images[i] for i in chunk]), strict=True))
+        return [results[i] for i in range(len(images))]
+
+    def _run(self, images: list[Frame]) -> list[Detections]:
+        """One run of the model for frames of one size, at most ``spec.batch.max`` of them."""
+        if self._session is None:
+            raise ValueError("the detector is closed")
+        # a batch that is too small for the graph is filled up; what that gives is not looked at
+        missing = max(self.spec.batch.min - len(images), 0)
+        frames = images[0][None] if len(images) == 1 and not missing else None
+        if frames is None:
+            frames = np.stack(images + images[-1:] * missing)
+        outputs = self._session.run(frames, self.score_threshold, self.nms_threshold)
+        size = (frames.shape[1], frames.shape[2])
+        return [_one_frame(outputs, i, size, self.spec) for i in range(len(images))]
+
+
+def _one_frame(
+    outputs: dict[str, NDArray[Any]], i: int, frame_size: tuple[int, int], spec: ModelSpec
+) -> Detections:
+    count = int(outputs["num_detections"][i])
+
+    def rows(name: str) -> NDArray[Any] | None:
+        # copied, or a kept result would hold the whole padded batch
+        return outputs[name][i, :count].copy() if name in outputs else None
+
+    boxes, scores, labels = rows("boxes"), rows("scores"), rows("labels")
+    assert boxes is not None  # for mypy
+    assert scores is not None
+    assert labels is not None
+    return Detections(
+        boxes, scores, labels, rows("masks"), rows("keypoints"), frame_size=frame_size, spec=spec
+    )

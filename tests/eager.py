@@ -1,0 +1,137 @@
+"""Eager torchvision on a fixed canvas: the reference that exported models are held against."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+
+class CanvasTransform(GeneralizedRCNNTransform):
+    """torchvision's transform, whose images also fit the canvas and are padded to all of it."""
+
+    def __init__(self, transform: GeneralizedRCNNTransform, canvas: tuple[int, int]) -> None:
+        super().__init__(
+            transform.min_size,
+            transform.max_size,
+            transform.image_mean,
+            transform.image_std,
+            transform.size_divisible,
+        )
+        self.canvas = canvas
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        size = torch.tensor(image.shape[-2:]).float()
+        limits = [
+            float(self.min_size[-1]) / size.min(),
+            float(self.max_size) / size.max(),
+            *(torch.tensor(self.canvas).float() / size),
+        ]
+        scale = min(float(limit) for limit in limits)
+        image = nn.functional.interpolate(
+            image[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True
+        )
+        return image[0], target
+
+    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+        # pasting a hundred masks into a large frame takes minutes, and is tested elsewhere
+        crops = [detections.pop("masks", None) for detections in result]
+        result = super().postprocess(result, image_shapes, original_image_sizes)
+        for detections, masks in zip(result, crops, strict=True):
+            if masks is not None:
+                detections["crops"] = masks[:, 0]
+        return result
+
+    def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
+        batch = images[0].new_zeros(len(images), 3, *self.canvas)
+        for pad, image in zip(batch, images, strict=True):
+            pad[:, : image.shape[1], : image.shape[2]] = image
+        return batch
+
+
+def on_canvas(model: nn.Module, canvas: tuple[int, int]) -> nn.Module:
+    """A copy of the model that works on the canvas; its poolers' scales are those of the canvas."""
+    model = copy.deepcopy(model).eval()
+    model.transform = CanvasTransform(model.transform, canvas).eval()
+    for name in ("box_roi_pool", "mask_roi_pool", "keypoint_roi_pool"):
+        pool = getattr(model.roi_heads, name, None)
+        if pool is not None:
+            pool.scales = pool.map_levels = None
+    # torchvision infers the scales from the first frame's content; a full frame gives the canvas's
+    with torch.no_grad():
+        model([torch.zeros(3, *canvas)])
+    return model
+
+
+@torch.no_grad()
+def detect(model: nn.Module, frames: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Detections of BGR uint8 frames by a model of ``on_canvas``.
+
+    ``crops`` (n, m, m) are the mask head's probabilities, not pasted.
+    """
+    images = [torch.from_numpy(f[..., ::-1].copy()).permute(2, 0, 1).float() / 255 for f in frames]
+    return [{k: v.numpy() for k, v in result.items()} for result in model(images)]
+
+
+@torch.no_grad()
+def spread(model: nn.Module, canvas: tuple[int, int], seed: int = 0) -> nn.Module:
+    """Random heads under which detections spread over classes, levels and the frame.
+
+    torchvision's initial heads give almost constant scores and boxes: any graph would pass. The
+    last layers get random weights, scaled on a picture so that their outputs have these deviations.
+    """
+    model = model.eval()
+    generator = torch.Generator().manual_seed(seed)
+
+    def redraw(layer: nn.Module, outputs: Callable[[], Any], deviation: float) -> None:
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
+        layer.bias.zero_()
+        result = outputs()
+        parts = result if isinstance(result, (list, tuple)) else [result]
+        values = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
+        mean = values.mean(1)
+        factor = deviation / (values - mean[:, None]).std()
+        layer.weight *= factor
+        if len(mean) == len(layer.bias):
+            # features have much in common: without it a single class would win everywhere
+            layer.bias.copy_(-mean * factor)
+
+    heads, head = model.roi_heads, model.rpn.head
+    image = torch.from_numpy(picture(canvas, seed=99)).permute(2, 0, 1)[None].float() / 128 - 1
+    features = model.backbone(image)
+    maps = list(features.values())
+    redraw(head.cls_logits, lambda: head(maps)[0], 1.5)
+    redraw(head.bbox_pred, lambda: head(maps)[1], 0.3)
+
+    corner = torch.rand(200, 2, generator=generator) * torch.tensor([canvas[1], canvas[0]]) * 0.7
+    size = torch.exp(torch.rand(200, 2, generator=generator) * 3 + 2)
+    boxes = [torch.cat([corner, corner + size], 1)]
+    pooled = heads.box_head(heads.box_roi_pool(features, boxes, [canvas]))
+    predictor = heads.box_predictor
+    redraw(predictor.cls_score, lambda: predictor(pooled)[0], 2.0)
+    redraw(predictor.bbox_pred, lambda: predictor(pooled)[1], 0.8)
+    # so much background that some 8 % of the RoIs hold an object, with scores of all heights
+    logits = predictor(pooled)[0][:, 1:]
+    predictor.cls_score.bias[0] += torch.quantile(logits.amax(1) + math.log(20), 0.92)
+    if heads.has_mask():
+        pooled = heads.mask_head(heads.mask_roi_pool(features, boxes, [canvas]))
+        mask = heads.mask_predictor
+        redraw(mask.mask_fcn_logits, lambda: mask(pooled), 1.5)
+    if heads.has_keypoint():
+        pooled = heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, [canvas]))
+        keypoint = heads.keypoint_predictor
+        redraw(keypoint.kps_score_lowres, lambda: keypoint(pooled), 1.5)
+    return model
+
+
+def picture(size: tuple[int, int], seed: int) -> np.ndarray:
+    """A smooth random frame, uint8 (H, W, 3)."""
+    cells = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(cells, size[::-1], interpolation=cv2.INTER_CUBIC)
