@@ -9,6 +9,7 @@ that its data-dependent shapes are gone.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -45,16 +46,13 @@ def letterbox(
         content float32 [B, 2], its height and width in canvas pixels.
     """
     batch, height, width, _ = frames.shape
-    frame_size = torch.tensor([height, width], dtype=torch.float32)
-    limits = [torch.tensor(canvas, dtype=torch.float32) / frame_size]
+    ratios = [canvas[0] / height, canvas[1] / width]
     if min_size:
-        limits.append(float(min_size) / frame_size.min().reshape(1))
+        ratios.append(min_size / min(height, width))
     if max_size:
-        limits.append(float(max_size) / frame_size.max().reshape(1))
-    # float32 ratio, float64 product: what interpolate(scale_factor=ratio.item()) computes
-    ratio = torch.cat(limits).min().double()
-    size = (frame_size.double() * ratio).floor().clamp(min=1)
-    rows, columns = int(size[0]), int(size[1])
+        ratios.append(max_size / max(height, width))
+    # in float64 and rounded down, as interpolate(scale_factor=min(ratios)) does
+    rows, columns = (max(1, math.floor(side * min(ratios))) for side in (height, width))
 
     pixels = frames.permute(0, 3, 1, 2).float()
     if swap_channels:
@@ -66,8 +64,8 @@ def letterbox(
     )
     image = pixels.new_zeros(batch, 3, canvas[0], canvas[1])
     image[:, :, :rows, :columns] = pixels
-    content = size.float()
-    scale = frame_size / content
+    content = torch.tensor([rows, columns], dtype=torch.float32)
+    scale = torch.tensor([height, width], dtype=torch.float32) / content
     return image, scale.expand(batch, 2).clone(), content.expand(batch, 2).clone()
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 
@@ -28,13 +29,13 @@ class CanvasTransform(GeneralizedRCNNTransform):
         self.canvas = canvas
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        size = torch.tensor(image.shape[-2:]).float()
-        limits = [
-            float(self.min_size[-1]) / size.min(),
-            float(self.max_size) / size.max(),
-            *(torch.tensor(self.canvas).float() / size),
-        ]
-        scale = min(float(limit) for limit in limits)
+        height, width = image.shape[-2:]
+        scale = min(
+            self.min_size[-1] / min(height, width),
+            self.max_size / max(height, width),
+            self.canvas[0] / height,
+            self.canvas[1] / width,
+        )
         image = nn.functional.interpolate(
             image[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True
         )
@@ -106,20 +107,21 @@ def spread(model: nn.Module, canvas: tuple[int, int], seed: int = 0) -> nn.Modul
     heads, head = model.roi_heads, model.rpn.head
     image = torch.from_numpy(picture(canvas, seed=99)).permute(2, 0, 1)[None].float() / 128 - 1
     features = model.backbone(image)
+    features = {"0": features} if isinstance(features, Tensor) else features
     maps = list(features.values())
     redraw(head.cls_logits, lambda: head(maps)[0], 1.5)
     redraw(head.bbox_pred, lambda: head(maps)[1], 0.3)
 
-    corner = torch.rand(200, 2, generator=generator) * torch.tensor([canvas[1], canvas[0]]) * 0.7
-    size = torch.exp(torch.rand(200, 2, generator=generator) * 3 + 2)
-    boxes = [torch.cat([corner, corner + size], 1)]
+    boxes, _ = model.rpn(ImageList(image, [canvas]), features)
     pooled = heads.box_head(heads.box_roi_pool(features, boxes, [canvas]))
     predictor = heads.box_predictor
     redraw(predictor.cls_score, lambda: predictor(pooled)[0], 2.0)
     redraw(predictor.bbox_pred, lambda: predictor(pooled)[1], 0.8)
-    # so much background that some 8 % of the RoIs hold an object, with scores of all heights
-    logits = predictor(pooled)[0][:, 1:]
-    predictor.cls_score.bias[0] += torch.quantile(logits.amax(1) + math.log(20), 0.92)
+    # so much background that a few dozen RoIs hold an object, with scores of all heights
+    best = predictor(pooled)[0][:, 1:].amax(1)
+    wanted = min(40, len(best) // 2)
+    threshold = best.sort(descending=True).values[wanted]
+    predictor.cls_score.bias[0] += threshold - math.log(heads.score_thresh)
     if heads.has_mask():
         pooled = heads.mask_head(heads.mask_roi_pool(features, boxes, [canvas]))
         mask = heads.mask_predictor

@@ -80,6 +80,7 @@ def execute(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise MaskrtError(str(error)) from error
         stack.enter_context(detector)
+        as_bgr = detector.spec.canvas.frame_order == "bgr"
         sink = None
         if options.save:
             sink = stack.enter_context(
@@ -88,7 +89,8 @@ def execute(options: argparse.Namespace) -> None:
         lines = stack.enter_context(_lines(options.json)) if options.json else None
         for i, frame in enumerate(track(source, source.name, source.count)):
             started = time.perf_counter()
-            result = detector(frame)
+            # sources give BGR
+            result = detector(frame if as_bgr else frame[..., ::-1])
             milliseconds.append((time.perf_counter() - started) * 1e3)
             found += len(result)
             if lines:

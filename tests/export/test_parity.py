@@ -12,7 +12,7 @@ from maskrt.export import export
 from tests.eager import detect, on_canvas, picture, spread
 
 SCORE, BOX, MASK = 1e-4, 0.05, 1e-3
-CANVASES = {"landscape": (320, 416), "portrait": (416, 320)}
+CANVASES = {"landscape": (224, 320), "portrait": (320, 224)}
 FRAMES = {
     "landscape": (240, 330),
     "portrait": (333, 201),
