@@ -83,23 +83,12 @@ def run_demo(output: Path, *, images: int) -> None:
 
     sheet = output / "contact_sheet.png"
     write_image(sheet, contact_sheet(pictures, SHEET[1]))
-    table(
-        f"{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]}, canvas {CANVAS[1]}x{CANVAS[0]}, "
-        f"ONNX Runtime on the CPU; AP on {images} held-out images",
-        ("model", "detections", "box AP", "mask AP", "keypoint AP", *rows[0][3].stages),
-        (
-            (
-                task.name,
-                found,
-                *(
-                    f"{accuracy[key]:.3f}" if key in accuracy else "-"
-                    for key in ("bbox/AP", "segm/AP", "keypoints/AP")
-                ),
-                *(f"{median(times):.1f} ms" for times in clock.stages.values()),
-            )
-            for task, found, accuracy, clock in rows
-        ),
+    console.print(
+        f"\n{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]}, canvas {CANVAS[1]}x{CANVAS[0]}, "
+        f"ONNX Runtime on this CPU; AP on {images} held-out images",
+        highlight=False,
     )
+    table("", ("", *(task.name for task, *_ in rows)), _lines(rows))
     for path, what in (
         (sheet, "contact sheet"),
         (output / "frames", "annotated frames"),
@@ -108,6 +97,17 @@ def run_demo(output: Path, *, images: int) -> None:
     ):
         console.print(f"  {path}  ({what})", highlight=False)
     console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
+
+
+def _lines(rows: list[tuple[Task, int, dict[str, float], Clock]]) -> Iterator[list[str]]:
+    """The table: what was measured by rows, the models by columns."""
+    yield ["detections", *(str(found) for _, found, _, _ in rows)]
+    for key, name in (("bbox", "box AP"), ("segm", "mask AP"), ("keypoints", "keypoint AP")):
+        values = (accuracy.get(f"{key}/AP") for _, _, accuracy, _ in rows)
+        yield [name, *("-" if value is None else f"{value:.3f}" for value in values)]
+    for stage in rows[0][3].stages:
+        times = (median(clock.stages[stage]) for *_, clock in rows)
+        yield [f"{stage}, median", *(f"{value:.1f} ms" for value in times)]
 
 
 def _export(task: Task, path: Path, step: Steps) -> None:

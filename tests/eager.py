@@ -105,29 +105,31 @@ def spread(model: nn.Module, canvas: tuple[int, int], seed: int = 0) -> nn.Modul
             layer.bias.copy_(-mean * factor)
 
     heads, head = model.roi_heads, model.rpn.head
-    image = torch.from_numpy(picture(canvas, seed=99)).permute(2, 0, 1)[None].float() / 128 - 1
+    pictures = np.stack([picture(canvas, seed) for seed in range(90, 96)])
+    image = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 64 - 2
     features = model.backbone(image)
     features = {"0": features} if isinstance(features, Tensor) else features
     maps = list(features.values())
     redraw(head.cls_logits, lambda: head(maps)[0], 1.5)
     redraw(head.bbox_pred, lambda: head(maps)[1], 0.3)
 
-    boxes, _ = model.rpn(ImageList(image, [canvas]), features)
-    pooled = heads.box_head(heads.box_roi_pool(features, boxes, [canvas]))
+    boxes, _ = model.rpn(ImageList(image, [canvas] * len(image)), features)
+    pooled = heads.box_head(heads.box_roi_pool(features, boxes, [canvas] * len(boxes)))
     predictor = heads.box_predictor
-    redraw(predictor.cls_score, lambda: predictor(pooled)[0], 2.0)
+    redraw(predictor.cls_score, lambda: predictor(pooled)[0], 1.5)
     redraw(predictor.bbox_pred, lambda: predictor(pooled)[1], 0.8)
     # so much background that a few dozen RoIs hold an object, with scores of all heights
     best = predictor(pooled)[0][:, 1:].amax(1)
-    wanted = min(40, len(best) // 2)
+    wanted = len(best) // 10
     threshold = best.sort(descending=True).values[wanted]
     predictor.cls_score.bias[0] += threshold - math.log(heads.score_thresh)
+    some = [b[:10] for b in boxes]
     if heads.has_mask():
-        pooled = heads.mask_head(heads.mask_roi_pool(features, boxes, [canvas]))
+        pooled = heads.mask_head(heads.mask_roi_pool(features, some, [canvas] * len(boxes)))
         mask = heads.mask_predictor
         redraw(mask.mask_fcn_logits, lambda: mask(pooled), 1.5)
     if heads.has_keypoint():
-        pooled = heads.keypoint_head(heads.keypoint_roi_pool(features, boxes, [canvas]))
+        pooled = heads.keypoint_head(heads.keypoint_roi_pool(features, some, [canvas] * len(boxes)))
         keypoint = heads.keypoint_predictor
         redraw(keypoint.kps_score_lowres, lambda: keypoint(pooled), 1.5)
     return model

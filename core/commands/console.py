@@ -24,7 +24,7 @@ console = Console()
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table; every column but the first is right aligned."""
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=title or None, title_justify="left")
     for i, column in enumerate(columns):
         shown.add_column(column, justify="right" if i else "left")
     for row in rows:

@@ -1,0 +1,203 @@
+"""Whole-model time on this CPU, in one run: from a uint8 frame to detections in frame pixels.
+
+    python benchmarks/cpu_model.py                        # R50-FPN, 800x1088, 100 detections
+    python benchmarks/cpu_model.py --runs 9 --json out.json
+
+Compared are eager torchvision, torchvision's own ONNX export on ONNX Runtime, and the canonical
+file on ONNX Runtime. Weights are random, with class scores that give the wanted number of
+detections; all three run the same weights on the same frame with the same number of threads, in
+turn, and medians are printed. What each one does: eager and torchvision's export take a float image and give pasted
+full-frame float masks, as torchvision defines them; ours takes the uint8 frame and gives boxes and
+masks, pasted as bool crops (``--dense``: pasted as full-frame bool masks).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import torchvision
+from numpy.typing import NDArray
+
+from maskrt.commands.arguments import size
+from maskrt.commands.console import Steps, console, table
+from maskrt.export import export
+from maskrt.runtime import Detector
+
+
+def build(name: str, detections: int, frame: NDArray[np.uint8]) -> torch.nn.Module:
+    """A seeded random model that finds exactly ``detections`` objects in the frame."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, box_detections_per_img=detections
+    ).eval()
+    # untrained class scores are all about 1/91, below the threshold: spread them until enough pass
+    weight = model.roi_heads.box_predictor.cls_score.weight
+    for _ in range(20):
+        if eager(model, frame)() == detections:
+            return model
+        weight.data *= 1.5
+    raise SystemExit(f"no weights give {detections} detections: ask for fewer")
+
+
+def eager(model: torch.nn.Module, frame: NDArray[np.uint8]) -> Callable[[], int]:
+    """torchvision as its users call it."""
+
+    def run() -> int:
+        image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float().div_(255)
+        with torch.inference_mode():
+            return len(model([image])[0]["boxes"])
+
+    return run
+
+
+def torchvision_onnx(
+    model: torch.nn.Module, frame: NDArray[np.uint8], folder: Path, threads: int
+) -> Callable[[], int]:
+    """torchvision's documented export (TorchScript-based: the newer exporter fails on it)."""
+    path = folder / "torchvision.onnx"
+    image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float().div(255)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, ([image],), str(path), opset_version=17, dynamo=False, input_names=["image"]
+        )
+    session = _session(path, threads)
+    name = session.get_inputs()[0].name
+
+    def run() -> int:
+        chw = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1), dtype=np.float32) / 255
+        return len(session.run(None, {name: chw})[0])
+
+    return run
+
+
+def canonical(
+    model: torch.nn.Module,
+    canvas: tuple[int, int],
+    frame: NDArray[np.uint8],
+    folder: Path,
+    threads: int,
+    dense: bool,
+) -> Callable[[], int]:
+    """The canonical file, through the runtime."""
+    path = folder / "maskrt.onnx"
+    export(model, path, canvas)
+    detector = Detector(path, threads=threads)
+
+    def run() -> int:
+        result = detector(frame)
+        _ = result.masks if dense else result.mask_crops
+        return len(result)
+
+    return run
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options)
+
+
+def measure(
+    candidates: dict[str, Callable[[], int]], runs: int, step: Steps
+) -> dict[str, dict[str, Any]]:
+    """Milliseconds of each candidate; they take turns, after one run that is not counted."""
+    counts = {name: run() for name, run in candidates.items()}
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for i in range(runs):
+        for name, run in candidates.items():
+            step(f"Run {i + 1} of {runs}: {name}")
+            started = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - started) * 1e3)
+    return {
+        name: {
+            "detections": counts[name],
+            "median_ms": statistics.median(values),
+            "min_ms": min(values),
+            "max_ms": max(values),
+        }
+        for name, values in times.items()
+    }
+
+
+def main() -> None:
+    """Measures, prints a table, writes JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="maskrcnn_resnet50_fpn", help="of torchvision")
+    parser.add_argument("--canvas", type=size, default=(800, 1088), metavar="HxW")
+    parser.add_argument("--detections", type=int, default=100, metavar="D")
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default: 5)")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="default: all cores"
+    )
+    parser.add_argument("--dense", action="store_true", help="ours pastes full-frame masks too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    # a frame whose resized and padded size is the canvas
+    frame_size = (options.canvas[0], options.canvas[1] - 22)
+    cells = np.random.default_rng(0).integers(0, 256, (*frame_size, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as name, Steps() as step:
+        folder = Path(name)
+        step("Building the model")
+        model = build(options.model, options.detections, cells)
+        step("Exporting: torchvision's way")
+        theirs = torchvision_onnx(model, cells, folder, options.threads)
+        step("Exporting: maskrt")
+        ours = canonical(model, options.canvas, cells, folder, options.threads, options.dense)
+        candidates = {
+            "torchvision, eager": eager(model, cells),
+            "torchvision's export, ONNX Runtime": theirs,
+            "maskrt, ONNX Runtime": ours,
+        }
+        figures = measure(candidates, options.runs, step)
+    best = min(v["median_ms"] for k, v in figures.items() if not k.startswith("maskrt"))
+    table(
+        f"{options.model}, frame {frame_size[1]}x{frame_size[0]}, canvas "
+        f"{options.canvas[1]}x{options.canvas[0]}, {options.threads} threads, {options.runs} runs",
+        ("", "detections", "median ms", "min", "max", "of the best peer"),
+        (
+            (
+                name,
+                v["detections"],
+                *(f"{v[key]:.0f}" for key in ("median_ms", "min_ms", "max_ms")),
+                f"{v['median_ms'] / best:.2f}x",
+            )
+            for name, v in figures.items()
+        ),
+    )
+    if options.json:
+        record = {
+            "model": options.model,
+            "canvas": options.canvas,
+            "threads": options.threads,
+            "runs": options.runs,
+            "versions": {
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            },
+            "figures": figures,
+        }
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        console.print(f"written: {options.json}")
+
+
+if __name__ == "__main__":
+    main()
