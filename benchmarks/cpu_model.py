@@ -6,7 +6,7 @@
 Compared are eager torchvision, torchvision's own ONNX export on ONNX Runtime, and the canonical
 file on ONNX Runtime. Weights are random, with class scores that give the wanted number of
 detections; all three run the same weights on the same frame with the same number of threads, in
-turn, and medians are printed. What each one does: eager and torchvision's export take a float image and give pasted
+turn, and medians are printed. Eager and torchvision's export take a float image and give pasted
 full-frame float masks, as torchvision defines them; ours takes the uint8 frame and gives boxes and
 masks, pasted as bool crops (``--dense``: pasted as full-frame bool masks).
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -20,13 +20,20 @@ from rich.table import Table
 T = TypeVar("T")
 
 console = Console()
+QUIET = not console.is_terminal  # in files and pipes a bar would leave blank lines
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table; every column but the first is right aligned."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    align: Literal["left", "right"] = "right",
+) -> None:
+    """Prints a table; ``align`` is that of every column but the first."""
     shown = Table(title=title or None, title_justify="left")
     for i, column in enumerate(columns):
-        shown.add_column(column, justify="right" if i else "left")
+        shown.add_column(column, justify=align if i else "left")
     for row in rows:
         shown.add_row(*map(str, row))
     console.print(shown)
@@ -41,7 +48,7 @@ def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=QUIET) as progress:
         yield from progress.track(items, total=total, description=what)
 
 
@@ -58,6 +65,7 @@ class Steps:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=QUIET,
         )
         self._task = self._progress.add_task("")
 

@@ -34,7 +34,7 @@ def execute(options: argparse.Namespace) -> None:
         return
     from maskrt.commands.console import table
 
-    table(str(options.file), ("", "value"), summary(spec))
+    table(str(options.file), ("", "value"), summary(spec), align="left")
 
 
 def summary(spec: ModelSpec) -> list[tuple[str, str]]:

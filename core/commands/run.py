@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,8 @@ def execute(options: argparse.Namespace) -> None:
     from maskrt.runtime import Detector, open_source
     from maskrt.runtime.sinks import open_sink
 
+    if options.show:
+        _check_screen()
     found = 0
     milliseconds: list[float] = []
     with contextlib.ExitStack() as stack:
@@ -119,6 +123,15 @@ def execute(options: argparse.Namespace) -> None:
 def _lines(path: Path) -> Any:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
+
+
+def _check_screen() -> None:
+    # without a screen OpenCV's windows end the whole process
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        raise MaskrtError(
+            "--show needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set: use --save, or "
+            "log in with a desktop (ssh -X)"
+        )
 
 
 def _show(frame: Any) -> bool:

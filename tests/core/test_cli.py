@@ -85,6 +85,14 @@ def test_run_on_rgb_models_flips_what_sources_give(photos, tmp_path):
         np.testing.assert_allclose([d["score"] for d in one], [d["score"] for d in two], atol=1e-5)
 
 
+def test_show_without_a_screen(tiny, photos, monkeypatch, capsys):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(["run", str(tiny), "--source", str(photos), "--show"]) == 1
+    assert "--show needs a screen" in capsys.readouterr().err
+
+
 def test_inspect(tiny, capsys):
     assert main(["inspect", str(tiny), "--json"]) == 0
     spec = json.loads(capsys.readouterr().out)
