@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 EXTRAS := export,cpu,calibrate,dev
 # mypy cannot follow the folders' mapping in setup.py: a view of links shows it one package
 VIEW := build/view/maskrt
+CXX_FILES = $(shell find plugins -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test lint format bench native clean help FORCE
 
 demo: $(READY)
 	$(BIN)/maskrt demo
@@ -19,19 +20,19 @@ lint: $(READY) $(VIEW)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd build/view && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p maskrt
-	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/cpu_model.py
 
-native:
-	cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release
-	cmake --build build/cmake --parallel
+native: $(READY)
+	$(BIN)/cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release
+	$(BIN)/cmake --build build/cmake --parallel
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -54,8 +55,8 @@ help:
 	@echo "make test    set up .venv, run all tests"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make format  let ruff and clang-format rewrite the sources"
+	@echo "make native  build the native library of CPU operators"
 	@echo "make bench   whole-model time on this CPU, side by side with torchvision"
 	@echo "make clean   remove build/ and .venv/"
 
-.PHONY: FORCE native
 FORCE:

@@ -1,4 +1,4 @@
-"""ONNX bodies of the canonical operators: model-local functions of standard ops, opset 20.
+"""ONNX bodies of the canonical operators: model-local functions of standard ops, opset 18.
 
 With them any ONNX tool runs a canonical file as it is; that run is the reference of every other
 path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``. All attributes
@@ -20,7 +20,7 @@ from maskrt.export.functions import (
 )
 from maskrt.spec import DOMAIN
 
-OPSET = 20
+OPSET = 18
 HEADER = f'<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>\n'
 
 BODIES = {

@@ -121,14 +121,7 @@ def test_what_the_user_can_mend_is_told_in_a_line(arguments, message, tmp_path, 
 
 
 def test_canvas_off_the_stride(tmp_path, capsys):
-    arguments = [
-        "export",
-        "--model",
-        "maskrt.examples.shapes:mask_rcnn",
-        "--canvas",
-        "100x256",
-        "-o",
-    ]
+    arguments = ["export", "--model", "maskrt.examples.shapes:mask_rcnn", "--canvas", "100x256"]
     assert main([*arguments, "-o", str(tmp_path / "x.onnx")]) == 1
     assert "found 100, expected a positive multiple of the stride, 32" in capsys.readouterr().err
 
