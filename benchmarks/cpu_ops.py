@@ -41,6 +41,8 @@ from maskrt.plugins import ops
 
 MEAN = (0.485, 0.456, 0.406)  # of torchvision's detectors; RGB, on the scale 0 to 1
 STD = (0.229, 0.224, 0.225)
+SETTLE = 0.02
+"""Seconds before each run: idle threads of the one before spin for a while, on a core each."""
 Run = Callable[[], NDArray[np.float32]]
 
 
@@ -122,6 +124,7 @@ def measure(candidates: dict[str, Run], runs: int, step: Steps) -> dict[str, lis
     for i in range(runs):
         step(f"Run {i + 1} of {runs}")
         for name, run in candidates.items():
+            time.sleep(SETTLE)
             started = time.perf_counter()
             run()
             times[name].append((time.perf_counter() - started) * 1e3)

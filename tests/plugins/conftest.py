@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,12 @@ def native() -> Path:
     built = build / library_name()
     sources = [ROOT / "CMakeLists.txt", *ROOT.glob("plugins/*/*.h"), *ROOT.glob("plugins/*/*.cpp")]
     if not built.is_file() or any(s.stat().st_mtime > built.stat().st_mtime for s in sources):
-        for command in (
-            ["cmake", "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"],
-            ["cmake", "--build", str(build), "--parallel"],
+        # pip's cmake lies beside the interpreter, which need not be on the path
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        cmake = shutil.which("cmake", path=places) or "cmake"
+        for arguments in (
+            ["-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"],
+            ["--build", str(build), "--parallel"],
         ):
-            subprocess.run(command, check=True)
+            subprocess.run([cmake, *arguments], check=True)
     return built

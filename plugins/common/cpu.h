@@ -1,0 +1,63 @@
+// What the CPU operators share.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <new>
+
+#include "common/export.h"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+// Compiles a function once for each instruction set; the dynamic loader picks.
+#if defined(MASKRT_HAS_TARGET_CLONES)
+#define MASKRT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define MASKRT_CLONES
+#endif
+
+namespace maskrt {
+
+// Keeps the text for maskrt_last_error() and returns the status.
+int fail(MaskrtStatus status, const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+// Workers for so many jobs: as many as were asked for (0: OpenMP's default), but never more than
+// there are jobs or processors.
+int worker_count(int threads, int64_t jobs);
+
+// Calls body(job, worker) once for each job, in any order; a worker does one job at a time. The
+// body must not throw: an exception cannot leave a thread.
+template <typename Body>
+void parallel_for(int64_t jobs, int workers, const Body& body) {
+#if defined(_OPENMP)
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
+  for (int64_t job = 0; job < jobs; ++job) body(job, omp_get_thread_num());
+#else
+  (void)workers;
+  for (int64_t job = 0; job < jobs; ++job) body(job, 0);
+#endif
+}
+
+// Runs the body of an operator; no exception leaves the C interface.
+template <typename Body>
+int guarded(const char* operation, Body&& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return fail(MASKRT_OUT_OF_MEMORY, "%s: out of memory", operation);
+  } catch (const std::exception& error) {
+    return fail(MASKRT_INTERNAL_ERROR, "%s: %s", operation, error.what());
+  }
+}
+
+}  // namespace maskrt
+
+// For checks of params: returns from the caller where the condition does not hold.
+#define MASKRT_EXPECT(condition, ...)                              \
+  do {                                                             \
+    if (!(condition)) {                                            \
+      return ::maskrt::fail(MASKRT_INVALID_ARGUMENT, __VA_ARGS__); \
+    }                                                              \
+  } while (0)

@@ -1,0 +1,219 @@
+// Rows of the frame are stretched along x into float planes, then two such rows are blended along y
+// and normalised straight into the canvas. Neighbouring canvas rows share stretched rows.
+
+#include "common/cpu.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "letterbox/math.h"
+#include "letterbox/params.h"
+
+namespace maskrt {
+namespace letterbox {
+namespace {
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "stretch() takes channels from low bytes");
+
+constexpr int32_t kBandRows = 32;  // canvas rows that one thread takes at a time
+
+// Taps along x, one array each so that loops over them vectorise.
+struct Columns {
+  explicit Columns(size_t count) : first(count), second(count), weight(count) {}
+
+  std::vector<int32_t> first;   // byte offset in the row
+  std::vector<int32_t> second;  // byte offset in the row
+  std::vector<float> weight;    // of the second
+  int32_t wide = 0;             // columns from here on touch the row's last pixel
+};
+
+Columns columns_of(const MaskrtLetterboxParams& p, int32_t count) {
+  Columns columns(static_cast<size_t>(count));
+  const float scale = axis_scale(p.width, count);
+  const auto stride = static_cast<int32_t>(p.pixel_stride);
+  for (int32_t x = 0; x < count; ++x) {
+    const Tap at = tap(x, scale, p.width);
+    columns.first[x] = at.first * stride;
+    columns.second[x] = at.second * stride;
+    columns.weight[x] = at.weight;
+    if (at.second < p.width - 1) columns.wide = x + 1;
+  }
+  return columns;
+}
+
+inline uint32_t load4(const uint8_t* bytes) {
+  uint32_t value;
+  std::memcpy(&value, bytes, sizeof value);
+  return value;
+}
+
+inline float channel(uint32_t pixel, int32_t shift) {
+  // through a signed integer, which every instruction set converts to float
+  return static_cast<float>(static_cast<int32_t>((pixel >> shift) & 255u));
+}
+
+// One load takes all channels of a pixel, and a byte that follows it in memory: not for the last.
+MASKRT_CLONES
+void stretch(const uint8_t* __restrict row, const int32_t* __restrict first,
+             const int32_t* __restrict second, const float* __restrict weight, int32_t count,
+             float* __restrict plane0, float* __restrict plane1, float* __restrict plane2) {
+  for (int32_t x = 0; x < count; ++x) {
+    const uint32_t a = load4(row + first[x]);
+    const uint32_t b = load4(row + second[x]);
+    plane0[x] = interpolate(channel(a, 0), channel(b, 0), weight[x]);
+    plane1[x] = interpolate(channel(a, 8), channel(b, 8), weight[x]);
+    plane2[x] = interpolate(channel(a, 16), channel(b, 16), weight[x]);
+  }
+}
+
+MASKRT_CLONES
+void blend(const float* __restrict above, const float* __restrict below, float weight, float mean,
+           float std, int32_t count, float* __restrict out) {
+  for (int32_t x = 0; x < count; ++x) {
+    out[x] = normalize(interpolate(above[x], below[x], weight), mean, std);
+  }
+}
+
+// The last two rows that a thread has stretched.
+class Stretched {
+ public:
+  Stretched(const Columns& columns, int32_t count)
+      : columns_(columns), count_(count), planes_(2 * 3 * static_cast<size_t>(count)) {}
+
+  void forget() { rows_[0] = rows_[1] = nullptr; }
+
+  // Planes [3, count] of the row; `keep` is one that must stay, or null.
+  const float* planes(const uint8_t* row, const uint8_t* keep) {
+    if (rows_[0] == row) return slot(0);
+    if (rows_[1] == row) return slot(1);
+    const int at = rows_[0] == keep ? 1 : 0;
+    rows_[at] = row;
+    float* const out = slot(at);
+    const int32_t wide = columns_.wide;
+    stretch(row, columns_.first.data(), columns_.second.data(), columns_.weight.data(), wide, out,
+            out + count_, out + 2 * static_cast<size_t>(count_));
+    for (int32_t x = wide; x < count_; ++x) {
+      const uint8_t* a = row + columns_.first[x];
+      const uint8_t* b = row + columns_.second[x];
+      for (size_t c = 0; c < 3; ++c) {
+        out[c * count_ + x] = interpolate<float>(a[c], b[c], columns_.weight[x]);
+      }
+    }
+    return out;
+  }
+
+ private:
+  float* slot(int at) { return planes_.data() + static_cast<size_t>(at) * 3 * count_; }
+
+  const Columns& columns_;
+  const int32_t count_;
+  std::vector<float> planes_;
+  const uint8_t* rows_[2] = {nullptr, nullptr};
+};
+
+void band(const MaskrtLetterboxParams& p, Size content, int32_t frame, int32_t begin, int32_t end,
+          Stretched& stretched) {
+  stretched.forget();
+  const float scale = axis_scale(p.height, content.height);
+  const uint8_t* const first_row = p.frames + frame * p.frame_stride;
+  const int64_t plane = static_cast<int64_t>(p.canvas_height) * p.canvas_width;
+  float* const image = p.image + frame * (3 * plane);
+  for (int32_t y = begin; y < end; ++y) {
+    float* const out = image + static_cast<int64_t>(y) * p.canvas_width;
+    if (y >= content.height) {
+      for (int c = 0; c < 3; ++c) std::fill_n(out + c * plane, p.canvas_width, 0.0f);
+      continue;
+    }
+    const Tap at = tap(y, scale, p.height);
+    const uint8_t* const row0 = first_row + at.first * p.row_stride;
+    const uint8_t* const row1 = first_row + at.second * p.row_stride;
+    const float* const above = stretched.planes(row0, row1);
+    const float* const below = stretched.planes(row1, row0);
+    for (int c = 0; c < 3; ++c) {
+      const size_t source = static_cast<size_t>(p.swap_channels ? 2 - c : c) * content.width;
+      float* const line = out + c * plane;
+      blend(above + source, below + source, at.weight, p.mean[c], p.std[c], content.width, line);
+      std::fill(line + content.width, line + p.canvas_width, 0.0f);
+    }
+  }
+}
+
+int run(const MaskrtLetterboxParams& p) {
+  const Size content =
+      content_size({p.height, p.width}, {p.canvas_height, p.canvas_width}, p.min_size, p.max_size);
+  for (int64_t b = 0; b < p.batch; ++b) {
+    p.scale[2 * b] = axis_scale(p.height, content.height);
+    p.scale[2 * b + 1] = axis_scale(p.width, content.width);
+    p.content[2 * b] = static_cast<float>(content.height);
+    p.content[2 * b + 1] = static_cast<float>(content.width);
+  }
+
+  const Columns columns = columns_of(p, content.width);
+  const int32_t bands = (p.canvas_height + kBandRows - 1) / kBandRows;
+  const int64_t jobs = static_cast<int64_t>(p.batch) * bands;
+  const int workers = worker_count(p.threads, jobs);
+  std::vector<Stretched> stretched(static_cast<size_t>(workers), Stretched(columns, content.width));
+  parallel_for(jobs, workers, [&](int64_t job, int worker) {
+    const auto begin = static_cast<int32_t>(job % bands) * kBandRows;
+    const int32_t end = std::min(begin + kBandRows, p.canvas_height);
+    band(p, content, static_cast<int32_t>(job / bands), begin, end, stretched[worker]);
+  });
+  return MASKRT_OK;
+}
+
+int check(const MaskrtLetterboxParams& p) {
+  constexpr int32_t kMaxSide = MASKRT_LETTERBOX_MAX_SIDE;
+  MASKRT_EXPECT(p.struct_size == sizeof p,
+                "letterbox: found params of %zu bytes, expected %zu: the caller was built for "
+                "another version",
+                p.struct_size, sizeof p);
+  MASKRT_EXPECT(p.frames && p.image && p.scale && p.content,
+                "letterbox: found a null pointer for %s",
+                !p.frames  ? "frames"
+                : !p.image ? "image"
+                : !p.scale ? "scale"
+                           : "content");
+  MASKRT_EXPECT(p.batch >= 1, "letterbox: found a batch of %d, expected 1 or more", p.batch);
+  const struct {
+    const char* name;
+    int32_t value;
+    int32_t low;
+  } sides[] = {
+      {"frame height", p.height, 1},         {"frame width", p.width, 1},
+      {"canvas height", p.canvas_height, 1}, {"canvas width", p.canvas_width, 1},
+      {"min_size", p.min_size, 0},           {"max_size", p.max_size, 0},
+  };
+  for (const auto& side : sides) {
+    MASKRT_EXPECT(side.value >= side.low && side.value <= kMaxSide,
+                  "letterbox: found %s %d, expected %d to %d", side.name, side.value, side.low,
+                  kMaxSide);
+  }
+  MASKRT_EXPECT(
+      p.pixel_stride >= 3 && p.pixel_stride <= std::numeric_limits<int32_t>::max() / p.width,
+      "letterbox: found a pixel stride of %lld bytes, expected 3 or more, and rows that "
+      "span less than 2 GiB",
+      static_cast<long long>(p.pixel_stride));
+  MASKRT_EXPECT(p.threads >= 0, "letterbox: found %d threads, expected 0 (all) or more", p.threads);
+  for (int c = 0; c < 3; ++c) {
+    MASKRT_EXPECT(std::isfinite(p.mean[c]), "letterbox: found mean[%d] %g, expected a finite one",
+                  c, static_cast<double>(p.mean[c]));
+    MASKRT_EXPECT(std::isfinite(p.std[c]) && p.std[c] != 0.0f,
+                  "letterbox: found std[%d] %g, expected a finite one that is not 0", c,
+                  static_cast<double>(p.std[c]));
+  }
+  return MASKRT_OK;
+}
+
+}  // namespace
+}  // namespace letterbox
+}  // namespace maskrt
+
+int maskrt_letterbox(const MaskrtLetterboxParams* params) {
+  MASKRT_EXPECT(params, "letterbox: found a null pointer for params");
+  const int status = maskrt::letterbox::check(*params);
+  if (status != MASKRT_OK) return status;
+  return maskrt::guarded("letterbox", [&] { return maskrt::letterbox::run(*params); });
+}

@@ -1,0 +1,164 @@
+"""The native operators on NumPy arrays. The library is loaded at the first call."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrt.plugins.library import call
+
+_INT32_MAX = 2**31 - 1
+
+
+class LetterboxParams(ctypes.Structure):
+    """``MaskrtLetterboxParams`` of ``letterbox/params.h``, where the fields are explained."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("frames", ctypes.c_void_p),
+        ("image", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("content", ctypes.c_void_p),
+        ("frame_stride", ctypes.c_int64),
+        ("row_stride", ctypes.c_int64),
+        ("pixel_stride", ctypes.c_int64),
+        ("batch", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("canvas_height", ctypes.c_int32),
+        ("canvas_width", ctypes.c_int32),
+        ("min_size", ctypes.c_int32),
+        ("max_size", ctypes.c_int32),
+        ("swap_channels", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("mean", ctypes.c_float * 3),
+        ("std", ctypes.c_float * 3),
+    )
+
+
+def letterbox(
+    frames: NDArray[np.uint8],
+    canvas: tuple[int, int],
+    *,
+    min_size: int = 0,
+    max_size: int = 0,
+    mean: Sequence[float],
+    std: Sequence[float],
+    swap_channels: bool = False,
+    threads: int = 0,
+    out: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Brings frames onto the canvas as torchvision's GeneralizedRCNNTransform does.
+
+    Resized with the aspect ratio kept (bilinear, half-pixel centres), normalised, then padded with
+    zeros at the right and at the bottom. The content's size is the frame's times the smallest of
+    canvas / frame per axis, ``min_size`` / short side and ``max_size`` / long side, rounded down.
+
+    Args:
+        frames: uint8 [B, H, W, 3]. Views are read where they lie, as long as a pixel's channels
+            are adjacent (crops, every second row, ``bgra[..., :3]``); others are copied.
+        canvas: (h, w).
+        min_size: bound of the content's short side; 0: none.
+        max_size: bound of the content's long side; 0: none.
+        mean: three numbers, subtracted from pixel values (0 to 255), in the network's channel
+            order.
+        std: three numbers that divide what is left.
+        swap_channels: whether the network wants the other order than the frames hold.
+        threads: at most the number of processors; 0: as many as OpenMP would use, which
+            ``OMP_NUM_THREADS`` limits.
+        out: float32 [B, 3, h, w], contiguous, to be written and returned as the image.
+
+    Returns:
+        image float32 [B, 3, h, w]; scale float32 [B, 2] (y, x), frame pixels per canvas pixel;
+        content float32 [B, 2], its height and width in canvas pixels.
+
+    Raises:
+        ValueError: an argument has a shape, dtype or value that is not as above.
+        MaskrtError: the library could not be loaded.
+    """
+    frames = _frames(frames)
+    batch, height, width, _ = frames.shape
+    if len(canvas) != 2:
+        raise ValueError(f"found a canvas of {len(canvas)} numbers, expected (height, width)")
+    # checked here too, as memory for the image is asked for before the library sees the numbers
+    rows, columns = (_count("canvas", side, 1) for side in canvas)
+    if out is None:
+        image = np.empty((batch, 3, rows, columns), np.float32)
+    else:
+        image = _out(out, (batch, 3, rows, columns))
+    scale = np.empty((batch, 2), np.float32)
+    content = np.empty((batch, 2), np.float32)
+    strides = frames.strides
+    call(
+        "maskrt_letterbox",
+        LetterboxParams(
+            struct_size=ctypes.sizeof(LetterboxParams),
+            frames=frames.ctypes.data,
+            image=image.ctypes.data,
+            scale=scale.ctypes.data,
+            content=content.ctypes.data,
+            frame_stride=strides[0],
+            row_stride=strides[1],
+            pixel_stride=strides[2],
+            batch=batch,
+            height=height,
+            width=width,
+            canvas_height=rows,
+            canvas_width=columns,
+            min_size=_count("min_size", min_size),
+            max_size=_count("max_size", max_size),
+            swap_channels=bool(swap_channels),
+            threads=_count("threads", threads),
+            mean=_three("mean", mean),
+            std=_three("std", std),
+        ),
+    )
+    return image, scale, content
+
+
+def _frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not isinstance(frames, np.ndarray):
+        raise ValueError(f"found frames of type {type(frames).__name__}, expected a NumPy array")
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or frames.size == 0:
+        raise ValueError(
+            f"found frames {frames.dtype} {list(frames.shape)}, "
+            "expected uint8 [B, H, W, 3], none of them 0"
+        )
+    if max(frames.shape) > _INT32_MAX:
+        raise ValueError(f"found frames of shape {list(frames.shape)}, expected sides below 2**31")
+    width, stride = frames.shape[2], frames.strides[2]
+    readable = frames.strides[3] == 1 and stride >= 3 and stride * width <= _INT32_MAX
+    # ascontiguousarray would keep what NumPy lets a side of one pixel have for a stride
+    return frames if readable else frames.copy()
+
+
+def _out(out: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    good = isinstance(out, np.ndarray) and out.dtype == np.float32 and out.shape == shape
+    if not (good and out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+        found = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out)
+        raise ValueError(
+            f"found out {found}, expected float32 {list(shape)}, contiguous and writeable"
+        )
+    return out
+
+
+def _count(name: str, value: int, low: int = 0) -> int:
+    """An integer that fits the library's int32, which ctypes would cut without a word."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"found {name} {value!r}, expected an integer") from None
+    if not low <= number <= _INT32_MAX:
+        raise ValueError(f"found {name} {number}, expected {low} or more, and below 2**31")
+    return number
+
+
+def _three(name: str, values: Sequence[float]) -> ctypes.Array[ctypes.c_float]:
+    numbers = [float(value) for value in values]
+    if len(numbers) != 3:
+        raise ValueError(f"found {len(numbers)} numbers as {name}, expected 3, one per channel")
+    return (ctypes.c_float * 3)(*numbers)
