@@ -163,7 +163,7 @@ def main() -> None:
         ours = canonical(model, options.canvas, cells, folder, options.threads, options.dense)
         candidates = {
             "torchvision, eager": eager(model, cells),
-            "torchvision's export, ONNX Runtime": theirs,
+            "its export, ONNX Runtime": theirs,
             "maskrt, ONNX Runtime": ours,
         }
         figures = measure(candidates, options.runs, step)
