@@ -131,8 +131,7 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ModelFileError(
-            f"{path} cannot be read as a torch file (truncated?): "
-            f"{type(error).__name__}"
+            f"{path} cannot be read as a torch file (truncated?): {type(error).__name__}"
         ) from error
     for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
