@@ -17,7 +17,7 @@ Needs no download and no GPU.
 EPILOG = """\
 examples:
   maskrt demo                         # writes to build/demo
-  maskrt demo -o /tmp/demo --images 200
+  maskrt demo -o pictures --images 200
 """
 
 

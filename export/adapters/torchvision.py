@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -238,19 +237,23 @@ def _pool(name: str, pool: Any, canvas: CanvasSpec, maps: Mapping[str, Tensor]) 
         )
     features = list(maps.values())
     scales = [_scale(features[i], canvas) for i in chosen]
-    if any(b != a / 2 for a, b in pairwise(scales)):
+    lowest, highest = (round(-math.log2(scale)) for scale in (scales[0], scales[-1]))
+    # torchvision picks map number (level - lowest): maps may share a stride (MobileNet's do), and
+    # those behind are then never read
+    reached = highest - lowest + 1
+    if not 1 <= reached <= len(chosen):
         raise UnsupportedModelError(
-            f"{name} reads feature maps with strides {[1 / s for s in scales]}: "
-            "expected each to be twice the one before"
+            f"{name} reads {len(chosen)} feature maps with strides {[1 / s for s in scales]}, and "
+            f"looks for {reached} levels: expected a map for each level, fine to coarse"
         )
     rows, columns = pool.output_size
     return RoIPoolSpec(
         output_size=(int(rows), int(columns)),
-        features=tuple(chosen),
-        spatial_scales=tuple(scales),
+        features=tuple(chosen[:reached]),
+        spatial_scales=tuple(scales[:reached]),
         sampling_ratio=max(int(pool.sampling_ratio), 0),
         aligned=False,
-        min_level=int(-math.log2(scales[0])),
+        min_level=lowest,
         canonical_size=float(pool.canonical_scale),
         canonical_level=int(pool.canonical_level),
     )

@@ -1,9 +1,12 @@
 """KeypointDecode in standard ops."""
 
+from maskrt.export.functions.slots import slots
+
 
 def body(_inputs: int) -> str:
     """A Loop over the detections that exist: each heatmap is resized to its own box (bicubic)."""
-    return """
+    return (
+        """
 KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
 {
   i0 = Constant <value_int = 0> ()
@@ -14,19 +17,10 @@ KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
   zero = Constant <value_float = 0.0> ()
   one = Constant <value_float = 1.0> ()
   half = Constant <value_float = 0.5> ()
-  batch = Shape <end = 1> (boxes)
-  slots = Shape <start = 1, end = 2> (boxes)
   points = Shape <start = 1, end = 2> (heatmaps)
-  quads = Constant <value_ints = [-1, 4]> ()
-  rois = Reshape (boxes, quads)
-  total = Mul (batch, slots)
-  total_s = Squeeze (total)
-  slot = Range (i0, total_s, i1)
-  image = Div (slot, slots)
-  place = Mod (slot, slots)
-  count_i = Cast <to = 7> (count)
-  live_count = Gather (count_i, image)
-  live = Less (place, live_count)
+"""
+        + slots("boxes")
+        + """
   live_found = NonZero (live)
   live_slots = Squeeze (live_found, axis0)
   # one more turn, dropped below: the scanned output keeps its shape where nothing was detected
@@ -39,7 +33,7 @@ KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
       => (bool go_out, float[k, n] point) {
     go_out = Identity (go_in)
     index = Gather (turns, turn)
-    box = Gather (rois, index)
+    box = Gather (flat_boxes, index)
     maps = Gather (heatmaps, index)
     low_end = Constant <value_ints = [2]> ()
     high_end = Constant <value_ints = [4]> ()
@@ -89,3 +83,4 @@ KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
   keypoints = Reshape (flat_out, out_shape)
 }
 """
+    )

@@ -3,7 +3,8 @@
 
 def body(_inputs: int) -> str:
     """Bilinear by two gathers and a blend per axis, on the static canvas."""
-    return """
+    return (
+        """
 Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
     => (image, scale, content)
 {
@@ -49,60 +50,10 @@ Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
   half = Constant <value_float = 0.5> ()
   one = Constant <value_float = 1.0> ()
 
-  # rows: source position of each canvas row, its two neighbours and their weights
-  height = Gather (shape, i0)
-  last_row = Sub (height, i1)
-  canvas_h = Gather (canvas_size, i0)
-  row_i = Range (i0, canvas_h, i1)
-  row_f = Cast <to = 1> (row_i)
-  step_y = Gather (step, i0)
-  row_c = Add (row_f, half)
-  row_s = Mul (row_c, step_y)
-  row_h = Sub (row_s, half)
-  y = Max (row_h, zero)
-  y_floor = Floor (y)
-  y_low = Cast <to = 7> (y_floor)
-  y0 = Min (y_low, last_row)
-  y_next = Add (y0, i1)
-  y1 = Min (y_next, last_row)
-  y_weight = Sub (y, y_floor)
-  row_axes = Constant <value_ints = [1, 2]> ()
-  wy1 = Unsqueeze (y_weight, row_axes)
-  wy0 = Sub (one, wy1)
-  top_u = Gather <axis = 1> (frames, y0)
-  top = Cast <to = 1> (top_u)
-  bottom_u = Gather <axis = 1> (frames, y1)
-  bottom = Cast <to = 1> (bottom_u)
-  top_w = Mul (top, wy0)
-  bottom_w = Mul (bottom, wy1)
-  rows = Add (top_w, bottom_w)
-
-  # columns
-  width = Gather (shape, i1)
-  last_column = Sub (width, i1)
-  canvas_w = Gather (canvas_size, i1)
-  column_i = Range (i0, canvas_w, i1)
-  column_f = Cast <to = 1> (column_i)
-  step_x = Gather (step, i1)
-  column_c = Add (column_f, half)
-  column_s = Mul (column_c, step_x)
-  column_h = Sub (column_s, half)
-  x = Max (column_h, zero)
-  x_floor = Floor (x)
-  x_low = Cast <to = 7> (x_floor)
-  x0 = Min (x_low, last_column)
-  x_next = Add (x0, i1)
-  x1 = Min (x_next, last_column)
-  x_weight = Sub (x, x_floor)
-  column_axes = Constant <value_ints = [1]> ()
-  wx1 = Unsqueeze (x_weight, column_axes)
-  wx0 = Sub (one, wx1)
-  left = Gather <axis = 2> (rows, x0)
-  right = Gather <axis = 2> (rows, x1)
-  left_w = Mul (left, wx0)
-  right_w = Mul (right, wx1)
-  pixels = Add (left_w, right_w)
-
+"""
+        + _blend("y", "i0", axis=1, source="frames", result="rows", weight_axes="[1, 2]")
+        + _blend("x", "i1", axis=2, source="rows", result="pixels", weight_axes="[1]")
+        + """
   # the network's channel order, normalised, then zero outside the content
   straight = Constant <value_ints = [0, 1, 2]> ()
   swapped = Constant <value_ints = [2, 1, 0]> ()
@@ -118,12 +69,49 @@ Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
   std_c = Reshape (std_f, channel_shape)
   centered = Sub (ordered, mean_c)
   normal = Div (centered, std_c)
-  content_h = Gather (content_f, i0)
-  content_w = Gather (content_f, i1)
-  row_in = Less (row_f, content_h)
-  row_in_c = Unsqueeze (row_in, column_axes)
-  column_in = Less (column_f, content_w)
-  inside = And (row_in_c, column_in)
+  column_shape = Constant <value_ints = [-1, 1]> ()
+  y_inside_c = Reshape (y_inside, column_shape)
+  inside = And (y_inside_c, x_inside)
   image = Where (inside, normal, zero)
 }
+"""
+    )
+
+
+def _blend(name: str, index: str, *, axis: int, source: str, result: str, weight_axes: str) -> str:
+    """Along one axis: where each canvas cell reads, its two neighbours there, and their blend.
+
+    ``index`` names the axis's position in (height, width) pairs; ``weight_axes`` are the axes of
+    ``source`` behind it. Also gives ``{name}_inside``: which canvas cells belong to the content.
+    """
+    n = name
+    return f"""
+  {n}_extent = Gather (shape, {index})
+  {n}_last = Sub ({n}_extent, i1)
+  {n}_cells = Gather (canvas_size, {index})
+  {n}_cell_i = Range (i0, {n}_cells, i1)
+  {n}_cell = Cast <to = 1> ({n}_cell_i)
+  {n}_content = Gather (content_f, {index})
+  {n}_inside = Less ({n}_cell, {n}_content)
+  {n}_step = Gather (step, {index})
+  {n}_center = Add ({n}_cell, half)
+  {n}_stretched = Mul ({n}_center, {n}_step)
+  {n}_shifted = Sub ({n}_stretched, half)
+  {n}_place = Max ({n}_shifted, zero)
+  {n}_floor = Floor ({n}_place)
+  {n}_floor_i = Cast <to = 7> ({n}_floor)
+  {n}_first = Min ({n}_floor_i, {n}_last)
+  {n}_next = Add ({n}_first, i1)
+  {n}_second = Min ({n}_next, {n}_last)
+  {n}_fraction = Sub ({n}_place, {n}_floor)
+  {n}_axes = Constant <value_ints = {weight_axes}> ()
+  {n}_weight1 = Unsqueeze ({n}_fraction, {n}_axes)
+  {n}_weight0 = Sub (one, {n}_weight1)
+  {n}_raw0 = Gather <axis = {axis}> ({source}, {n}_first)
+  {n}_raw1 = Gather <axis = {axis}> ({source}, {n}_second)
+  {n}_value0 = Cast <to = 1> ({n}_raw0)
+  {n}_value1 = Cast <to = 1> ({n}_raw1)
+  {n}_part0 = Mul ({n}_value0, {n}_weight0)
+  {n}_part1 = Mul ({n}_value1, {n}_weight1)
+  {result} = Add ({n}_part0, {n}_part1)
 """

@@ -1,5 +1,7 @@
 """MultilevelRoIAlign in standard ops."""
 
+from maskrt.export.functions.slots import slots
+
 
 def body(inputs: int) -> str:
     """Splits the RoIs by level, pools each level with RoiAlign, puts the rows back in order.
@@ -20,21 +22,9 @@ MultilevelRoIAlign <output_height, output_width, spatial_scales, sampling_ratio,
   i1 = Constant <value_int = 1> ()
   axis0 = Constant <value_ints = [0]> ()
   axis1 = Constant <value_ints = [1]> ()
-  quads = Constant <value_ints = [-1, 4]> ()
-  boxes = Reshape (rois, quads)
-  batch = Shape <end = 1> (rois)
-  slots = Shape <start = 1, end = 2> (rois)
-  total = Mul (batch, slots)
-  total_s = Squeeze (total)
-  slot = Range (i0, total_s, i1)
-  image = Div (slot, slots)
-  place = Mod (slot, slots)
-  count_i = Cast <to = 7> (count)
-  live_count = Gather (count_i, image)
-  live = Less (place, live_count)
-
+{slots("rois")}
   # level = floor(canonical_level + log2(sqrt(area) / canonical_size + log_epsilon) + epsilon)
-  x_low, y_low, x_high, y_high = Split <axis = 1, num_outputs = 4> (boxes)
+  x_low, y_low, x_high, y_high = Split <axis = 1, num_outputs = 4> (flat_boxes)
   width = Sub (x_high, x_low)
   height = Sub (y_high, y_low)
   area_column = Mul (width, height)
@@ -97,7 +87,7 @@ def _level(i: int) -> str:
   member{i} = Squeeze (found{i}, axis0)
   index{i} = Constant <value_int = {i}> ()
   scale{i} = Gather (scales, index{i})
-  box{i} = Gather (boxes, member{i})
+  box{i} = Gather (flat_boxes, member{i})
   scaled{i} = Mul (box{i}, scale{i})
   image{i} = Gather (image, member{i})
   pooled{i} = RoiAlign <

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -136,7 +137,30 @@ def masks_and_keypoints():
     return model
 
 
+class SameStride(nn.Module):
+    """Two maps of stride 4 and one of 8, as torchvision's MobileNet has them at 32 and 64."""
+
+    out_channels = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 10, 4, 4)
+        self.again = nn.Conv2d(10, 10, 3, padding=1)
+
+    def forward(self, x):
+        first = self.stem(x).relu()
+        second = self.again(first).relu()
+        return OrderedDict(a=first, b=second, pool=nn.functional.max_pool2d(second, 1, 2))
+
+
+def maps_of_one_stride():
+    """torchvision's pooler then reads the first map only."""
+    pool = MultiScaleRoIAlign(["a", "b"], 7, 2)
+    return FasterRCNN(SameStride(), box_roi_pool=pool, **common(3))
+
+
 MODELS = [
+    maps_of_one_stride,
     three_levels,
     five_levels_box_on_two,
     one_map,
@@ -199,6 +223,15 @@ def test_names():
         adapt(keypoints().eval(), CANVAS, keypoint_names=["a"])
 
 
+def test_torchvisions_mobilenet_is_read():
+    builder = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn
+    model = builder(weights=None, weights_backbone=None)
+    _, spec = adapt(model.eval(), (320, 416))
+    assert spec.box_pool.features == (0,)
+    assert spec.box_pool.spatial_scales == (1 / 32,)
+    assert [level.stride for level in spec.rpn.levels] == [(32, 32), (32, 32), (64, 59)]
+
+
 def test_fit_enlarges_to_the_canvas():
     _, spec = adapt(three_levels().eval(), (192, 256), resize="fit")
     assert (spec.canvas.min_size, spec.canvas.max_size) == (None, None)
@@ -244,7 +277,7 @@ def broken(change):
             broken(
                 lambda m: setattr(m.roi_heads.box_roi_pool, "featmap_names", ["level0", "level2"])
             ),
-            "expected each to be twice the one before",
+            "looks for 3 levels: expected a map for each level",
         ),
         (broken(lambda m: setattr(m.transform, "fixed_size", (64, 64))), "has a fixed_size"),
         (
