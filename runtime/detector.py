@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrt.errors import FrameError, ModelFileError
+from maskrt.runtime.closing import Closing
 from maskrt.runtime.detections import Detections
 from maskrt.runtime.frames import Frame, to_bgr
 from maskrt.runtime.session import OnnxRuntimeSession, checked_threshold
@@ -54,7 +54,7 @@ def open_session(
     )
 
 
-class Detector:
+class Detector(Closing):
     """A trained detector, ready to run.
 
         det = Detector("model.onnx")
@@ -162,17 +162,6 @@ class Detector:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    def __enter__(self) -> Detector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         spec = self.spec

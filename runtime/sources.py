@@ -6,13 +6,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
 from maskrt.errors import FrameError, SourceError
+from maskrt.runtime.closing import Closing
 from maskrt.runtime.frames import Frame, to_bgr
 
 IMAGE_SUFFIXES = frozenset({
@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-class Source(ABC):
+class Source(Closing, ABC):
     """Yields frames: uint8 ``[H, W, 3]`` in BGR order. A context manager.
 
     Iterating again starts again (a camera: goes on). ``len()`` works where the number of frames is
@@ -42,20 +42,6 @@ class Source(ABC):
     def frame_name(self, index: int) -> str:
         """What to call what is made of a frame: the image's file name, or ``street_000042``."""
         return f"{Path(self.name).stem.replace(' ', '_')}_{index:06d}"
-
-    def close(self) -> None:  # noqa: B027 - most sources hold nothing open
-        """Lets go of files and devices. Closing twice is fine."""
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}, {self.count or 'unknown'} frames>"
