@@ -4,11 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := export,cpu,calibrate,dev
+REGISTRIES := 'tensorrt-rtx-cu13-libs>=1.7' 'tensorrt-rtx-cu13-bindings>=1.7' \
+  'tensorrt-lean-cu13-libs>=11.4' 'tensorrt-lean-cu13-bindings>=11.4'
 # mypy cannot follow the folders' mapping in setup.py: a view of links shows it one package
 VIEW := build/view/maskrt
-CXX_FILES = $(shell find plugins -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+# where none is given: the plugins' kernels for all architectures take minutes, which `make plugins`
+# is for
+CMAKE_ARGS ?= -DMASKRT_CUDA=OFF
+export CMAKE_ARGS
+CXX_FILES = $(shell find plugins tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint format bench native clean help FORCE
+.PHONY: demo test lint format bench native plugins clean help FORCE
 
 demo: $(READY)
 	$(BIN)/maskrt demo
@@ -27,12 +33,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: $(READY)
+bench: $(READY) native
 	$(BIN)/python benchmarks/cpu_model.py
+	$(BIN)/python benchmarks/cpu_ops.py
 
 native: $(READY)
 	$(BIN)/cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release
-	$(BIN)/cmake --build build/cmake --parallel
+	$(BIN)/cmake --build build/cmake --parallel --target maskrt_ops
+
+plugins: $(READY)
+	$(BIN)/cmake -S . -B build/cmake -DCMAKE_BUILD_TYPE=Release -DMASKRT_CUDA=ON
+	$(BIN)/cmake --build build/cmake --parallel --target maskrt_plugins
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +51,8 @@ $(READY): pyproject.toml setup.py
 	$(BIN)/pip install -e '.[$(EXTRAS)]'
 	# type stubs only: their requirement, TensorRT itself, needs no installation for mypy
 	$(BIN)/pip install --no-deps 'tensorrt-stubs>=10.13'
+	# two real plugin registries for the tests; what they require is not needed for that
+	-$(BIN)/pip install --no-deps $(REGISTRIES)
 	touch $@
 
 $(VIEW): FORCE
@@ -55,8 +68,9 @@ help:
 	@echo "make test    set up .venv, run all tests"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make format  let ruff and clang-format rewrite the sources"
-	@echo "make native  build the native library of CPU operators"
-	@echo "make bench   whole-model time on this CPU, side by side with torchvision"
+	@echo "make native  build the library of CPU operators"
+	@echo "make plugins build the library of CUDA kernels and TensorRT plugins (needs nvcc)"
+	@echo "make bench   times on this CPU, of the whole model and of the operators, beside others'"
 	@echo "make clean   remove build/ and .venv/"
 
 FORCE:

@@ -1,23 +1,8 @@
 #include "common/cpu.h"
 
 #include <algorithm>
-#include <cstdarg>
-#include <cstdio>
 
 namespace maskrt {
-namespace {
-
-thread_local char last_error[512] = "";
-
-}  // namespace
-
-int fail(MaskrtStatus status, const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(last_error, sizeof last_error, format, arguments);
-  va_end(arguments);
-  return status;
-}
 
 int worker_count(int threads, int64_t jobs) {
 #if defined(_OPENMP)
@@ -28,11 +13,7 @@ int worker_count(int threads, int64_t jobs) {
   const int64_t workers = 1;
   (void)threads;
 #endif
-  return static_cast<int>(std::min(workers, jobs));
+  return static_cast<int>(std::max<int64_t>(1, std::min(workers, jobs)));
 }
 
 }  // namespace maskrt
-
-int maskrt_ops_version() { return MASKRT_OPS_VERSION; }
-
-const char* maskrt_last_error() { return maskrt::last_error; }

@@ -5,23 +5,23 @@
 #include <exception>
 #include <new>
 
-#include "common/export.h"
+#include "common/status.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
 
 // Compiles a function once for each instruction set; the dynamic loader picks.
+// Functions that it calls must be inlined into it (MASKRT_INLINE), or they stay at the baseline.
 #if defined(MASKRT_HAS_TARGET_CLONES)
-#define MASKRT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define MASKRT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define MASKRT_CLONES
 #endif
 
-namespace maskrt {
+#define MASKRT_INLINE inline __attribute__((always_inline))
 
-// Keeps the text for maskrt_last_error() and returns the status.
-int fail(MaskrtStatus status, const char* format, ...) __attribute__((format(printf, 2, 3)));
+namespace maskrt {
 
 // Workers for so many jobs: as many as were asked for (0: OpenMP's default), but never more than
 // there are jobs or processors.
@@ -53,11 +53,3 @@ int guarded(const char* operation, Body&& body) {
 }
 
 }  // namespace maskrt
-
-// For checks of params: returns from the caller where the condition does not hold.
-#define MASKRT_EXPECT(condition, ...)                              \
-  do {                                                             \
-    if (!(condition)) {                                            \
-      return ::maskrt::fail(MASKRT_INVALID_ARGUMENT, __VA_ARGS__); \
-    }                                                              \
-  } while (0)

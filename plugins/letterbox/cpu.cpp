@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <vector>
 
+#include "common/half.h"
+#include "letterbox/check.h"
 #include "letterbox/math.h"
 #include "letterbox/params.h"
 
@@ -69,12 +70,24 @@ void stretch(const uint8_t* __restrict row, const int32_t* __restrict first,
   }
 }
 
+template <typename T>
+MASKRT_INLINE void blend_as(const float* __restrict above, const float* __restrict below,
+                            float weight, float mean, float std, int32_t count, T* __restrict out) {
+  for (int32_t x = 0; x < count; ++x) {
+    out[x] = from_float<T>(normalize(interpolate(above[x], below[x], weight), mean, std));
+  }
+}
+
 MASKRT_CLONES
 void blend(const float* __restrict above, const float* __restrict below, float weight, float mean,
            float std, int32_t count, float* __restrict out) {
-  for (int32_t x = 0; x < count; ++x) {
-    out[x] = normalize(interpolate(above[x], below[x], weight), mean, std);
-  }
+  blend_as(above, below, weight, mean, std, count, out);
+}
+
+MASKRT_CLONES
+void blend(const float* __restrict above, const float* __restrict below, float weight, float mean,
+           float std, int32_t count, Half* __restrict out) {
+  blend_as(above, below, weight, mean, std, count, out);
 }
 
 // The last two rows that a thread has stretched.
@@ -114,17 +127,18 @@ class Stretched {
   const uint8_t* rows_[2] = {nullptr, nullptr};
 };
 
+template <typename T>
 void band(const MaskrtLetterboxParams& p, Size content, int32_t frame, int32_t begin, int32_t end,
           Stretched& stretched) {
   stretched.forget();
   const float scale = axis_scale(p.height, content.height);
   const uint8_t* const first_row = p.frames + frame * p.frame_stride;
   const int64_t plane = static_cast<int64_t>(p.canvas_height) * p.canvas_width;
-  float* const image = p.image + frame * (3 * plane);
+  T* const image = static_cast<T*>(p.image) + frame * (3 * plane);
   for (int32_t y = begin; y < end; ++y) {
-    float* const out = image + static_cast<int64_t>(y) * p.canvas_width;
+    T* const out = image + static_cast<int64_t>(y) * p.canvas_width;
     if (y >= content.height) {
-      for (int c = 0; c < 3; ++c) std::fill_n(out + c * plane, p.canvas_width, 0.0f);
+      for (int c = 0; c < 3; ++c) std::fill_n(out + c * plane, p.canvas_width, T{});
       continue;
     }
     const Tap at = tap(y, scale, p.height);
@@ -134,9 +148,9 @@ void band(const MaskrtLetterboxParams& p, Size content, int32_t frame, int32_t b
     const float* const below = stretched.planes(row1, row0);
     for (int c = 0; c < 3; ++c) {
       const size_t source = static_cast<size_t>(p.swap_channels ? 2 - c : c) * content.width;
-      float* const line = out + c * plane;
+      T* const line = out + c * plane;
       blend(above + source, below + source, at.weight, p.mean[c], p.std[c], content.width, line);
-      std::fill(line + content.width, line + p.canvas_width, 0.0f);
+      std::fill(line + content.width, line + p.canvas_width, T{});
     }
   }
 }
@@ -159,51 +173,13 @@ int run(const MaskrtLetterboxParams& p) {
   parallel_for(jobs, workers, [&](int64_t job, int worker) {
     const auto begin = static_cast<int32_t>(job % bands) * kBandRows;
     const int32_t end = std::min(begin + kBandRows, p.canvas_height);
-    band(p, content, static_cast<int32_t>(job / bands), begin, end, stretched[worker]);
+    const auto frame = static_cast<int32_t>(job / bands);
+    if (p.image_type == MASKRT_FLOAT16) {
+      band<Half>(p, content, frame, begin, end, stretched[worker]);
+    } else {
+      band<float>(p, content, frame, begin, end, stretched[worker]);
+    }
   });
-  return MASKRT_OK;
-}
-
-int check(const MaskrtLetterboxParams& p) {
-  constexpr int32_t kMaxSide = MASKRT_LETTERBOX_MAX_SIDE;
-  MASKRT_EXPECT(p.struct_size == sizeof p,
-                "letterbox: found params of %zu bytes, expected %zu: the caller was built for "
-                "another version",
-                p.struct_size, sizeof p);
-  MASKRT_EXPECT(p.frames && p.image && p.scale && p.content,
-                "letterbox: found a null pointer for %s",
-                !p.frames  ? "frames"
-                : !p.image ? "image"
-                : !p.scale ? "scale"
-                           : "content");
-  MASKRT_EXPECT(p.batch >= 1, "letterbox: found a batch of %d, expected 1 or more", p.batch);
-  const struct {
-    const char* name;
-    int32_t value;
-    int32_t low;
-  } sides[] = {
-      {"frame height", p.height, 1},         {"frame width", p.width, 1},
-      {"canvas height", p.canvas_height, 1}, {"canvas width", p.canvas_width, 1},
-      {"min_size", p.min_size, 0},           {"max_size", p.max_size, 0},
-  };
-  for (const auto& side : sides) {
-    MASKRT_EXPECT(side.value >= side.low && side.value <= kMaxSide,
-                  "letterbox: found %s %d, expected %d to %d", side.name, side.value, side.low,
-                  kMaxSide);
-  }
-  MASKRT_EXPECT(
-      p.pixel_stride >= 3 && p.pixel_stride <= std::numeric_limits<int32_t>::max() / p.width,
-      "letterbox: found a pixel stride of %lld bytes, expected 3 or more, and rows that "
-      "span less than 2 GiB",
-      static_cast<long long>(p.pixel_stride));
-  MASKRT_EXPECT(p.threads >= 0, "letterbox: found %d threads, expected 0 (all) or more", p.threads);
-  for (int c = 0; c < 3; ++c) {
-    MASKRT_EXPECT(std::isfinite(p.mean[c]), "letterbox: found mean[%d] %g, expected a finite one",
-                  c, static_cast<double>(p.mean[c]));
-    MASKRT_EXPECT(std::isfinite(p.std[c]) && p.std[c] != 0.0f,
-                  "letterbox: found std[%d] %g, expected a finite one that is not 0", c,
-                  static_cast<double>(p.std[c]));
-  }
   return MASKRT_OK;
 }
 

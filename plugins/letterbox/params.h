@@ -11,7 +11,7 @@
 struct MaskrtLetterboxParams {
   size_t struct_size;     // sizeof(MaskrtLetterboxParams), so that a stale caller is noticed
   const uint8_t* frames;  // [batch, height, width, 3], laid out by the three strides below
-  float* image;           // out: [batch, 3, canvas_height, canvas_width], contiguous
+  void* image;            // out: [batch, 3, canvas_height, canvas_width], contiguous
   float* scale;           // out: [batch, 2], (y, x), frame pixels per canvas pixel
   float* content;         // out: [batch, 2], height and width of the content, canvas pixels
   int64_t frame_stride;   // bytes from a frame to the next; any sign
@@ -25,7 +25,8 @@ struct MaskrtLetterboxParams {
   int32_t min_size;       // bound of the content's short side; 0: none
   int32_t max_size;       // bound of the content's long side; 0: none
   int32_t swap_channels;  // not 0: the network wants the other channel order than the frames hold
-  int32_t threads;        // 0: as many as OpenMP would use; at most one for each processor
+  int32_t image_type;     // MASKRT_FLOAT32 or MASKRT_FLOAT16
+  int32_t threads;        // CPU only; 0: as many as OpenMP would use; at most one per processor
   float mean[3];          // subtracted from pixel values (0 to 255), in the network's channel order
   float std[3];           // divides what is left; finite and not 0
 };

@@ -1,9 +1,10 @@
-"""Where the library of CPU operators is looked for, and what is said when it is not right."""
+"""Where the native libraries are looked for, and what is said when one is not right."""
 
 from __future__ import annotations
 
 import _ctypes
 import ctypes
+import os
 import re
 import subprocess
 import sys
@@ -135,3 +136,39 @@ def test_importing_loads_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_each_library_is_looked_for_by_its_name(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops = put(places["chosen"])
+    plugins = put(ops.with_name(loader.library_name(loader.PLUGINS)))
+    for choice in (ops.parent, ops, plugins):
+        monkeypatch.setenv(loader.PATH_VARIABLE, str(choice))
+        assert loader.find(loader.OPS) == ops
+        assert loader.find(loader.PLUGINS) == plugins
+
+
+def test_no_plugins_there(places: dict[str, Path]) -> None:
+    with pytest.raises(MaskrtError, match=r"(?s)TensorRT plugins is not there.*make plugins"):
+        loader.plugin_library.__wrapped__()
+
+
+def test_a_library_without_plugins_is_refused(
+    native: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wrong = tmp_path / loader.library_name(loader.PLUGINS)
+    wrong.write_bytes(native.read_bytes())
+    monkeypatch.setattr(loader, "_PACKAGE", tmp_path)
+    with pytest.raises(MaskrtError, match="lacks the symbol getCreators"):
+        loader.plugin_library.__wrapped__()
+
+
+@pytest.mark.usefixtures("native")
+def test_the_wait_policy_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    fresh()
+    assert "OMP_WAIT_POLICY" not in os.environ
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    fresh()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"

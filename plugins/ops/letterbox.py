@@ -1,17 +1,16 @@
-"""The native operators on NumPy arrays. The library is loaded at the first call."""
+"""Letterbox on NumPy arrays."""
 
 from __future__ import annotations
 
 import ctypes
-import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from maskrt.plugins.library import call
-
-_INT32_MAX = 2**31 - 1
+from maskrt.plugins import backend
+from maskrt.plugins.ops.arguments import INT32_MAX, count, floats, output, type_number
 
 
 class LetterboxParams(ctypes.Structure):
@@ -34,6 +33,7 @@ class LetterboxParams(ctypes.Structure):
         ("min_size", ctypes.c_int32),
         ("max_size", ctypes.c_int32),
         ("swap_channels", ctypes.c_int32),
+        ("image_type", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("mean", ctypes.c_float * 3),
         ("std", ctypes.c_float * 3),
@@ -49,9 +49,10 @@ def letterbox(
     mean: Sequence[float],
     std: Sequence[float],
     swap_channels: bool = False,
+    dtype: DTypeLike = np.float32,
     threads: int = 0,
-    out: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    out: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
     """Brings frames onto the canvas as torchvision's GeneralizedRCNNTransform does.
 
     Resized with the aspect ratio kept (bilinear, half-pixel centres), normalised, then padded with
@@ -68,12 +69,13 @@ def letterbox(
             order.
         std: three numbers that divide what is left.
         swap_channels: whether the network wants the other order than the frames hold.
+        dtype: of the image, float32 or float16.
         threads: at most the number of processors; 0: as many as OpenMP would use, which
             ``OMP_NUM_THREADS`` limits.
-        out: float32 [B, 3, h, w], contiguous, to be written and returned as the image.
+        out: [B, 3, h, w] of the dtype, contiguous, to be written and returned as the image.
 
     Returns:
-        image float32 [B, 3, h, w]; scale float32 [B, 2] (y, x), frame pixels per canvas pixel;
+        image [B, 3, h, w] of the dtype; scale float32 [B, 2] (y, x), frame pixels per canvas pixel;
         content float32 [B, 2], its height and width in canvas pixels.
 
     Raises:
@@ -85,16 +87,15 @@ def letterbox(
     if len(canvas) != 2:
         raise ValueError(f"found a canvas of {len(canvas)} numbers, expected (height, width)")
     # checked here too, as memory for the image is asked for before the library sees the numbers
-    rows, columns = (_count("canvas", side, 1) for side in canvas)
-    if out is None:
-        image = np.empty((batch, 3, rows, columns), np.float32)
-    else:
-        image = _out(out, (batch, 3, rows, columns))
-    scale = np.empty((batch, 2), np.float32)
-    content = np.empty((batch, 2), np.float32)
+    rows, columns = (count("canvas", side, 1) for side in canvas)
+    run = backend.current()
+    frames = run.input(frames)
+    image = output(run, out, (batch, 3, rows, columns), dtype)
+    scale = run.empty((batch, 2), np.float32)
+    content = run.empty((batch, 2), np.float32)
     strides = frames.strides
-    call(
-        "maskrt_letterbox",
+    run.call(
+        "letterbox",
         LetterboxParams(
             struct_size=ctypes.sizeof(LetterboxParams),
             frames=frames.ctypes.data,
@@ -109,12 +110,13 @@ def letterbox(
             width=width,
             canvas_height=rows,
             canvas_width=columns,
-            min_size=_count("min_size", min_size),
-            max_size=_count("max_size", max_size),
+            min_size=count("min_size", min_size),
+            max_size=count("max_size", max_size),
             swap_channels=bool(swap_channels),
-            threads=_count("threads", threads),
-            mean=_three("mean", mean),
-            std=_three("std", std),
+            image_type=type_number(image.dtype, ("float32", "float16")),
+            threads=count("threads", threads),
+            mean=floats("mean", mean, 3),
+            std=floats("std", std, 3),
         ),
     )
     return image, scale, content
@@ -128,37 +130,9 @@ def _frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"found frames {frames.dtype} {list(frames.shape)}, "
             "expected uint8 [B, H, W, 3], none of them 0"
         )
-    if max(frames.shape) > _INT32_MAX:
+    if max(frames.shape) > INT32_MAX:
         raise ValueError(f"found frames of shape {list(frames.shape)}, expected sides below 2**31")
     width, stride = frames.shape[2], frames.strides[2]
-    readable = frames.strides[3] == 1 and stride >= 3 and stride * width <= _INT32_MAX
+    readable = frames.strides[3] == 1 and stride >= 3 and stride * width <= INT32_MAX
     # ascontiguousarray would keep what NumPy lets a side of one pixel have for a stride
     return frames if readable else frames.copy()
-
-
-def _out(out: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    good = isinstance(out, np.ndarray) and out.dtype == np.float32 and out.shape == shape
-    if not (good and out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
-        found = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out)
-        raise ValueError(
-            f"found out {found}, expected float32 {list(shape)}, contiguous and writeable"
-        )
-    return out
-
-
-def _count(name: str, value: int, low: int = 0) -> int:
-    """An integer that fits the library's int32, which ctypes would cut without a word."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"found {name} {value!r}, expected an integer") from None
-    if not low <= number <= _INT32_MAX:
-        raise ValueError(f"found {name} {number}, expected {low} or more, and below 2**31")
-    return number
-
-
-def _three(name: str, values: Sequence[float]) -> ctypes.Array[ctypes.c_float]:
-    numbers = [float(value) for value in values]
-    if len(numbers) != 3:
-        raise ValueError(f"found {len(numbers)} numbers as {name}, expected 3, one per channel")
-    return (ctypes.c_float * 3)(*numbers)

@@ -1,0 +1,6 @@
+"""MultilevelRoIAlign on the first GPU."""
+
+from tests.gpu.cases import on_target
+from tests.plugins import test_multilevel_roi_align
+
+globals().update(on_target(test_multilevel_roi_align))

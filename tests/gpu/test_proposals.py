@@ -1,0 +1,6 @@
+"""Proposals on the first GPU."""
+
+from tests.gpu.cases import on_target
+from tests.plugins import test_proposals
+
+globals().update(on_target(test_proposals))
