@@ -1,8 +1,8 @@
-"""Maps the top-level folders onto the package ``maskrt``, and builds the native libraries with CMake.
+"""Maps the top-level folders onto the package ``maskrt``, and has CMake build the native libraries.
 
-``CMAKE_ARGS`` reaches CMake: ``CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=87" pip install .`` builds the
-plugins for Orin alone, ``-DMASKRT_CUDA=OFF`` none. Without a C++ compiler the package is installed
-without native libraries, and says so when one is needed.
+``CMAKE_ARGS`` reaches CMake: ``CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=87" pip install .`` builds
+the plugins for Orin alone, ``-DMASKRT_CUDA=OFF`` none. Without a C++ compiler the package is
+installed without native libraries, and says so when one is needed.
 """
 
 import os

@@ -50,5 +50,6 @@ endif()
 target_compile_options(maskrt_plugins PRIVATE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>
   $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false ${MASKRT_COMPRESS}>)
-target_link_options(maskrt_plugins PRIVATE -Wl,--exclude-libs,ALL)
+target_link_options(maskrt_plugins PRIVATE ${MASKRT_LINK_OPTIONS})
+set_target_properties(maskrt_plugins PROPERTIES LINK_DEPENDS ${MASKRT_EXPORTS})
 message(STATUS "libmaskrt_plugins for ${MASKRT_ARCHITECTURES}")

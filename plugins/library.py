@@ -26,8 +26,8 @@ _ERRORS: dict[int, type[Exception]] = {1: ValueError, 2: MemoryError}  # MaskrtS
 _PACKAGE = Path(__file__).resolve().parent
 _WHAT = {OPS: "the library of CPU operators", PLUGINS: "the library of TensorRT plugins"}
 _BUILD = {
-    OPS: "run  make native  in the source checkout, or install maskrt where a C++ compiler is found",
-    PLUGINS: "run  make plugins  in the source checkout, or install maskrt where nvcc is found",
+    OPS: "run  make native  in the source checkout, or install maskrt where a C++ compiler is",
+    PLUGINS: "run  make plugins  in the source checkout, or install maskrt where nvcc is",
 }
 
 

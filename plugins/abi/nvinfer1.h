@@ -1,6 +1,7 @@
 // The part of TensorRT's C++ interface that plugins meet, declared by hand for builds without
-// TensorRT's headers. What counts is what the compiled library sees: the order of virtual functions,
-// the sizes of the structs and the numbers of the enums; README.md says where they come from.
+// TensorRT's headers. What counts is what the compiled library sees: the order of virtual
+// functions, the sizes of the structs and the numbers of the enums; README.md says where they come
+// from.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ enum class DataType : int32_t {
   kINT4 = 9,
 };
 
-// CHWx: channels in groups of x, each group a plane. HWCx: channels last, padded to a multiple of x.
+// CHWx: channels in groups of x, each group a plane. HWCx: channels last, padded to a multiple of
+// x.
 enum class TensorFormat : int32_t {
   kLINEAR = 0,
   kCHW2 = 1,

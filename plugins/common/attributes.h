@@ -43,8 +43,7 @@ constexpr Limits at_least(double low) {
   return between(low, std::numeric_limits<double>::infinity());
 }
 constexpr Limits any_number() {
-  return between(-std::numeric_limits<double>::infinity(),
-                 std::numeric_limits<double>::infinity());
+  return between(-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity());
 }
 
 // One attribute, and where its value lies.
@@ -85,8 +84,8 @@ class Fields {
 
   static Field numbers(const char* name, Type type, bool required, Limits limits, void* data,
                        size_t length) {
-    return {name, type, required, limits, {}, data, static_cast<int32_t>(length), nullptr, nullptr,
-            nullptr};
+    return {name,    type,    required, limits, {}, data, static_cast<int32_t>(length),
+            nullptr, nullptr, nullptr};
   }
   static Field field(const char* name, bool required, int32_t& value, Limits limits) {
     return numbers(name, Type::kINT32, required, limits, &value, 1);

@@ -14,6 +14,7 @@
 #else
 #include <cuda_runtime.h>
 
+#if defined(__CUDACC__)  // not in plugin.cpp, which only calls what kernel.h declares
 namespace maskrt {
 
 // The block's dynamic shared memory, 16-byte aligned.
@@ -34,6 +35,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 }
 
 }  // namespace maskrt
+#endif
 #endif
 
 namespace maskrt {

@@ -3,7 +3,8 @@
 //
 //   kName                                  of the plugin
 //   Params                                 the operator's params
-//   Attributes                             see attributes.h; may have int check() const for relations
+//   Attributes                             see attributes.h; may have int check() const for
+//   relations
 //                                          between attributes, a MaskrtStatus
 //   Signature signature(attributes)        what the tensors are
 //   void shapes(attributes, Shapes&)       of the outputs
@@ -104,7 +105,8 @@ class Plugin final : public nvinfer1::IPluginV3,
                           int32_t outputs) noexcept override {
     return logged(Description::kName, [&]() -> int {
       const Signature rules = signature();
-      if (!expect_counts(Description::kName, rules, inputs, outputs)) return MASKRT_INVALID_ARGUMENT;
+      if (!expect_counts(Description::kName, rules, inputs, outputs))
+        return MASKRT_INVALID_ARGUMENT;
       for (int32_t i = 0; i < rules.count(); ++i) {
         const auto& desc = i < inputs ? in[i].desc : out[i - inputs].desc;
         if (!expect_rank(Description::kName, rules, i, desc.dims.nbDims)) {
@@ -126,12 +128,13 @@ class Plugin final : public nvinfer1::IPluginV3,
     });
   }
 
-  int32_t getOutputShapes(const nvinfer1::DimsExprs* in, int32_t inputs,
-                          const nvinfer1::DimsExprs*, int32_t, nvinfer1::DimsExprs* out,
-                          int32_t outputs, nvinfer1::IExprBuilder& builder) noexcept override {
+  int32_t getOutputShapes(const nvinfer1::DimsExprs* in, int32_t inputs, const nvinfer1::DimsExprs*,
+                          int32_t, nvinfer1::DimsExprs* out, int32_t outputs,
+                          nvinfer1::IExprBuilder& builder) noexcept override {
     return logged(Description::kName, [&]() -> int {
       const Signature rules = signature();
-      if (!expect_counts(Description::kName, rules, inputs, outputs)) return MASKRT_INVALID_ARGUMENT;
+      if (!expect_counts(Description::kName, rules, inputs, outputs))
+        return MASKRT_INVALID_ARGUMENT;
       for (int32_t i = 0; i < inputs; ++i) {
         if (!expect_rank(Description::kName, rules, i, in[i].nbDims)) {
           return MASKRT_INVALID_ARGUMENT;
@@ -143,13 +146,13 @@ class Plugin final : public nvinfer1::IPluginV3,
     });
   }
 
-  bool supportsFormatCombination(int32_t position,
-                                 const nvinfer1::DynamicPluginTensorDesc* tensors, int32_t inputs,
-                                 int32_t outputs) noexcept override {
+  bool supportsFormatCombination(int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors,
+                                 int32_t inputs, int32_t outputs) noexcept override {
     bool good = false;
     logged(Description::kName, [&]() -> int {
       const Signature rules = signature();
-      if (!expect_counts(Description::kName, rules, inputs, outputs)) return MASKRT_INVALID_ARGUMENT;
+      if (!expect_counts(Description::kName, rules, inputs, outputs))
+        return MASKRT_INVALID_ARGUMENT;
       good = position >= 0 && position < rules.count() && allows(rules, position, tensors);
       return MASKRT_OK;
     });
@@ -179,11 +182,11 @@ class Plugin final : public nvinfer1::IPluginV3,
   // ---- IPluginV3OneRuntime
 
   int32_t onShapeChange(const nvinfer1::PluginTensorDesc* in, int32_t inputs,
-                        const nvinfer1::PluginTensorDesc* out,
-                        int32_t outputs) noexcept override {
+                        const nvinfer1::PluginTensorDesc* out, int32_t outputs) noexcept override {
     return logged(Description::kName, [&]() -> int {
       const Signature rules = signature();
-      if (!expect_counts(Description::kName, rules, inputs, outputs)) return MASKRT_INVALID_ARGUMENT;
+      if (!expect_counts(Description::kName, rules, inputs, outputs))
+        return MASKRT_INVALID_ARGUMENT;
       for (int32_t i = 0; i < inputs; ++i) {
         if (!expect_rank(Description::kName, rules, i, in[i].dims.nbDims)) {
           return MASKRT_INVALID_ARGUMENT;

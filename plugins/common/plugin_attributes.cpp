@@ -82,8 +82,9 @@ class Reader {
     const int32_t max = is_list(field_) ? field_.limits.max_length : field_.length;
     if (from_.length < min || from_.length > max || (from_.length > 0 && !from_.data)) {
       const std::string found = from_.data ? std::to_string(from_.length) + " numbers" : "no data";
-      const std::string some = max == kMaxLength ? std::to_string(min) + " or more"
-                                                 : std::to_string(min) + " to " + std::to_string(max);
+      const std::string some = max == kMaxLength
+                                   ? std::to_string(min) + " or more"
+                                   : std::to_string(min) + " to " + std::to_string(max);
       return refuse("", found, min == max ? std::to_string(min) : some);
     }
     return ints ? read_ints() : read_floats();

@@ -128,10 +128,11 @@ const Formats& feature_maps() {
 }
 
 const Formats& logit_maps() {
-  static const Formats formats = {
-      {DataType::kFLOAT, TensorFormat::kLINEAR}, {DataType::kHALF, TensorFormat::kLINEAR},
-      {DataType::kHALF, TensorFormat::kHWC8},    {DataType::kBF16, TensorFormat::kLINEAR},
-      {DataType::kBF16, TensorFormat::kHWC8}};
+  static const Formats formats = {{DataType::kFLOAT, TensorFormat::kLINEAR},
+                                  {DataType::kHALF, TensorFormat::kLINEAR},
+                                  {DataType::kHALF, TensorFormat::kHWC8},
+                                  {DataType::kBF16, TensorFormat::kLINEAR},
+                                  {DataType::kBF16, TensorFormat::kHWC8}};
   return formats;
 }
 
@@ -257,11 +258,11 @@ bool expect_tensors(const char* plugin, const Signature& signature, const Plugin
     const bool differs = rule.alike && first < i &&
                          (desc.type != inputs[first].type || desc.format != inputs[first].format);
     if (!has(rule.formats, desc.type, desc.format) || differs) {
-      const std::string wanted = differs ? std::string("as ") + signature.tensor(first).name
-                                         : "one of its formats";
-      fail(MASKRT_INVALID_ARGUMENT, "%s: found %s %s %s %s, expected %s", plugin,
-           signature.kind(i), rule.name, type_name(desc.type).c_str(),
-           layout_name(desc.format).c_str(), wanted.c_str());
+      const std::string wanted =
+          differs ? std::string("as ") + signature.tensor(first).name : "one of its formats";
+      fail(MASKRT_INVALID_ARGUMENT, "%s: found %s %s %s %s, expected %s", plugin, signature.kind(i),
+           rule.name, type_name(desc.type).c_str(), layout_name(desc.format).c_str(),
+           wanted.c_str());
       return false;
     }
     bool good = true;
@@ -271,8 +272,8 @@ bool expect_tensors(const char* plugin, const Signature& signature, const Plugin
       good = good && (is_input || side == expected[output].d[axis]);
     }
     if (good) continue;
-    const std::string wanted = is_input ? "sides of 0 to 2147483647"
-                                        : text_of(expected[output].d, rule.rank);
+    const std::string wanted =
+        is_input ? "sides of 0 to 2147483647" : text_of(expected[output].d, rule.rank);
     fail(MASKRT_INVALID_ARGUMENT, "%s: found %s %s %s, expected %s", plugin, signature.kind(i),
          rule.name, text_of(desc.dims.d, rule.rank).c_str(), wanted.c_str());
     return false;

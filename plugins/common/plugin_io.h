@@ -1,5 +1,5 @@
-// What a plugin's glue sees of its tensors: rules that say what each of them may be, shapes, and the
-// tensors of one call.
+// What a plugin's glue sees of its tensors: rules that say what each of them may be, shapes, and
+// the tensors of one call.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,10 @@ struct Format {
 };
 using Formats = std::vector<Format>;
 
-const Formats& only_float32();    // all of these are linear
+const Formats& only_float32();  // all of these are linear
 const Formats& only_int32();
 const Formats& only_uint8();
-const Formats& float32_or_16();   // float32, float16
+const Formats& float32_or_16();  // float32, float16
 const Formats& int32_or_int64();
 // float32, float16, bfloat16, int8 linear; the pairs with channels last that TensorRT has: float16
 // with kHWC8 and kHWC16, bfloat16 with kHWC8, int8 with kHWC16
@@ -55,9 +55,7 @@ struct Signature {
     return position < input_count() ? inputs[static_cast<size_t>(position)]
                                     : outputs[static_cast<size_t>(position - input_count())].tensor;
   }
-  const char* kind(int32_t position) const {
-    return position < input_count() ? "input" : "output";
-  }
+  const char* kind(int32_t position) const { return position < input_count() ? "input" : "output"; }
 };
 
 // ---- shapes
@@ -128,7 +126,8 @@ class Tensor {
 
 class Tensors {
  public:
-  // Without addresses: for checks and sizes, where nothing is read. Any address then stands for all.
+  // Without addresses: for checks and sizes, where nothing is read. Any address then stands for
+  // all.
   Tensors(const nvinfer1::PluginTensorDesc* inputs, const nvinfer1::PluginTensorDesc* outputs)
       : inputs_(inputs), outputs_(outputs) {}
   Tensors(const nvinfer1::PluginTensorDesc* inputs, const nvinfer1::PluginTensorDesc* outputs,
@@ -163,8 +162,8 @@ bool expect_rank(const char* plugin, const Signature& signature, int32_t positio
 // Of the tensors at positions 0 to `position`, inputs then outputs.
 bool allows(const Signature& signature, int32_t position,
             const nvinfer1::DynamicPluginTensorDesc* tensors);
-bool output_types(const char* plugin, const Signature& signature,
-                  const nvinfer1::DataType* inputs, nvinfer1::DataType* outputs);
+bool output_types(const char* plugin, const Signature& signature, const nvinfer1::DataType* inputs,
+                  nvinfer1::DataType* outputs);
 // Whether the tensors of a call are as the rules say and of the shapes that `expected` holds.
 bool expect_tensors(const char* plugin, const Signature& signature,
                     const nvinfer1::PluginTensorDesc* inputs,

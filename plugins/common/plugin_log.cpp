@@ -1,7 +1,7 @@
-// TensorRT's two logging interfaces changed their layout: up to version 10 their only virtual function
-// is the first of their table; from 11 on they derive from IVersionedInterface and it is the fifth.
-// One library serves both, so it reads from an object's type information which of them it is, and
-// calls through the table. An object that it does not know is left alone.
+// TensorRT's two logging interfaces changed their layout: up to version 10 their only virtual
+// function is the first of their table; from 11 on they derive from IVersionedInterface and it is
+// the fifth. One library serves both, so it reads from an object's type information which of them
+// it is, and calls through the table. An object that it does not know is left alone.
 
 #include "common/plugin_log.h"
 
@@ -35,7 +35,8 @@ Layout layout_of(const void* object, const char* plain, const char* versioned) {
   return Layout::kUnknown;
 }
 
-// The table's function after those of IVersionedInterface (two, and two entries for the destructor).
+// The table's function after those of IVersionedInterface (two, and two entries for the
+// destructor).
 template <typename Function>
 Function virtual_function(const void* object, Layout layout) {
   const void* const* const table = *static_cast<const void* const* const*>(object);

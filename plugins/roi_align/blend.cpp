@@ -18,8 +18,6 @@ typedef uint32_t Words __attribute__((vector_size(32)));
 typedef uint16_t HalfWords __attribute__((vector_size(16)));
 typedef int8_t Bytes __attribute__((vector_size(8)));
 
-constexpr int kVectors = kBlock / 8;
-
 MASKRT_INLINE void load(const float* from, Floats& values) {
   std::memcpy(&values, from, sizeof values);
 }
@@ -58,8 +56,8 @@ MASKRT_INLINE void store(const Floats& values, float* to) {
   std::memcpy(to, &values, sizeof values);
 }
 
-template <typename T>
-MASKRT_INLINE void blend_as(const Blend& b, const T* map, float* out) {
+template <int kVectors, typename T>
+MASKRT_INLINE void blend_block(const Blend& b, const T* map, float* out) {
   int32_t y_begin = 0;
   for (int32_t row = 0; row < b.rows; ++row) {
     const int32_t y_end = b.y_end[row];
@@ -76,7 +74,7 @@ MASKRT_INLINE void blend_as(const Blend& b, const T* map, float* out) {
           sums[v] += tap.weight * values;
         }
       }
-      for (int v = 0; v < kVectors; ++v) store(sums[v], b.wide + i * kBlock + 8 * v);
+      for (int v = 0; v < kVectors; ++v) store(sums[v], b.wide + i * kVectors * 8 + 8 * v);
     }
     y_begin = y_end;
     int32_t x_begin = 0;
@@ -85,7 +83,7 @@ MASKRT_INLINE void blend_as(const Blend& b, const T* map, float* out) {
       Floats sums[kVectors] = {};
       for (int32_t k = x_begin; k < x_end; ++k) {
         const Tap tap = b.x[k];
-        const float* const column = b.wide + tap.cell * kBlock;
+        const float* const column = b.wide + tap.cell * kVectors * 8;
         for (int v = 0; v < kVectors; ++v) {
           Floats values;
           load(column + 8 * v, values);
@@ -96,6 +94,15 @@ MASKRT_INLINE void blend_as(const Blend& b, const T* map, float* out) {
       for (int v = 0; v < kVectors; ++v) store(sums[v], out + 8 * v);
       out += b.out_stride;
     }
+  }
+}
+
+template <typename T>
+MASKRT_INLINE void blend_as(const Blend& b, const T* map, float* out) {
+  if (b.block == kWideBlock) {
+    blend_block<kWideBlock / 8>(b, map, out);
+  } else {
+    blend_block<kBlock / 8>(b, map, out);
   }
 }
 

@@ -1,4 +1,4 @@
-// Channels are computed in blocks of kBlock, which lie together in a cell. Maps of linear layout
+// Channels are computed in blocks, which lie together in a cell. Maps of linear layout
 // are therefore rearranged first, block after block and only where a RoI reads, so that the
 // rearranged part stays small.
 
@@ -63,8 +63,8 @@ Taps taps_of(const Pool& p, int32_t roi, std::vector<int32_t>& number) {
 }
 
 struct Worker {
-  std::vector<float> wide;
-  std::vector<float> pooled;  // [bins, kBlock]
+  std::vector<float> wide;    // [columns, kWideBlock]
+  std::vector<float> pooled;  // [bins, kWideBlock]
   std::vector<float> turned;  // [kBlock, bins]
 };
 
@@ -144,6 +144,7 @@ Blend blend_of(const Pool& p, const Taps& t, int64_t cell_stride, Worker& worker
   b.bins = p.output_width;
   b.cell_stride = cell_stride;
   b.row_stride = cell_stride * p.maps[t.where.level].width;
+  b.block = kBlock;
   b.wide = worker.wide.data();
   b.out_stride = kBlock;
   return b;
@@ -215,19 +216,23 @@ void run_channels_last(const Pool& p, const std::vector<Taps>& rois, std::vector
     const T* const map = static_cast<const T*>(p.maps[t.where.level].data) +
                          t.where.image * map_elements(p, t.where.level);
     T* const out = static_cast<T*>(p.pooled) + roi * bins * p.cell_stride;
-    for (int32_t channel = 0; channel < p.channels; channel += kBlock) {
-      const int32_t channels = std::min(kBlock, p.channels - channel);
+    int32_t channels = 0;
+    for (int32_t channel = 0; channel < p.channels; channel += channels) {
+      const int32_t left = p.channels - channel;
       Blend b = blend_of(p, t, p.cell_stride, worker);
+      if (left >= kWideBlock) b.out_stride = b.block = kWideBlock;
+      channels = std::min(b.block, left);
       const T* from = map + channel;
-      if (channels < kBlock) from = patches[at].fill(t, from, channels, b);
-      if (std::is_same<T, float>::value && channels == kBlock) {
+      if (channels < b.block) from = patches[at].fill(t, from, channels, b);
+      if (std::is_same<T, float>::value && channels == b.block) {
         b.out_stride = p.cell_stride;
         blend(b, from, reinterpret_cast<float*>(out + channel));
         continue;
       }
       blend(b, from, worker.pooled.data());
       for (int64_t bin = 0; bin < bins; ++bin) {
-        convert(worker.pooled.data() + bin * kBlock, out + bin * p.cell_stride + channel, channels);
+        const float* const pooled = worker.pooled.data() + bin * b.block;
+        convert(pooled, out + bin * p.cell_stride + channel, channels);
       }
     }
   });
@@ -304,14 +309,14 @@ void run_pool(const Pool& p) {
   std::vector<Taps> rois(p.num_rois);
   for (int32_t roi = 0; roi < p.num_rois; ++roi) rois[roi] = taps_of(p, roi, numbers[0]);
 
-  const size_t pooled = static_cast<size_t>(p.output_height) * p.output_width * kBlock;
+  const size_t bins = static_cast<size_t>(p.output_height) * p.output_width;
   size_t columns = 0;
   for (const Taps& t : rois) columns = std::max(columns, t.columns.size());
   std::vector<Worker> workers(count);
   for (Worker& worker : workers) {
-    worker.wide.resize(columns * kBlock);
-    worker.pooled.resize(pooled);
-    worker.turned.resize(pooled);
+    worker.wide.resize(columns * kWideBlock);
+    worker.pooled.resize(bins * kWideBlock);
+    worker.turned.resize(bins * kBlock);
   }
   switch (p.type) {
     case MASKRT_FLOAT32:

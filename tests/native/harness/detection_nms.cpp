@@ -1,5 +1,4 @@
 #include "detection_nms/params.h"
-
 #include "harness/subject.h"
 
 namespace {
@@ -10,13 +9,13 @@ Subject detection_nms() {
   Subject s;
   s.name = "DetectionNMS";
   s.fields.ints("max_detections", {7})
-      .floats("min_size", {3.0f})
+      .floats("min_size", {2.0f})
       .floats("delta_weights", {10.0f, 10.0f, 5.0f, 5.0f})
       .floats("delta_clip", {0.05f})
       .ints("background_first", {1});
-  s.inputs = {{"logits", expect_float32()},          {"deltas", expect_float32()},
-              {"rois", expect_float32()},            {"count", expect_int32()},
-              {"content", expect_float32()},         {"score_threshold", expect_float32()},
+  s.inputs = {{"logits", expect_float32()},       {"deltas", expect_float32()},
+              {"rois", expect_float32()},         {"count", expect_int32()},
+              {"content", expect_float32()},      {"score_threshold", expect_float32()},
               {"nms_threshold", expect_float32()}};
   s.outputs = {{"boxes", expect_float32()},
                {"scores", expect_float32()},
@@ -34,7 +33,8 @@ void check_run(Subject::Sizes sizes, int64_t delta_boxes) {
   const Subject s = detection_nms();
   const Handle plugin = create(s.name, s.fields);
   sizes.inputs[1][2] = 4 * delta_boxes;
-  const auto in = describe(s.inputs, sizes.inputs, {}), out = describe(s.outputs, sizes.outputs, {});
+  const auto in = describe(s.inputs, sizes.inputs, {}),
+             out = describe(s.outputs, sizes.outputs, {});
   const auto batch = static_cast<size_t>(sizes.inputs[0][0]);
   const auto slots = static_cast<size_t>(sizes.inputs[0][1]);
   std::vector<float> boxes = noise(batch * slots * 4, 0.0f, 30.0f);
@@ -51,9 +51,9 @@ void check_run(Subject::Sizes sizes, int64_t delta_boxes) {
   const Buffer count = packed_ints(real);
   const Buffer content = packed(in[4], limits);
   const Buffer score_threshold = packed(in[5], {0.2f}), nms_threshold = packed(in[6], {0.4f});
-  const auto found = enqueue(plugin, in, out,
-                             {&logits, &deltas, &rois, &count, &content, &score_threshold,
-                              &nms_threshold});
+  const auto found =
+      enqueue(plugin, in, out,
+              {&logits, &deltas, &rois, &count, &content, &score_threshold, &nms_threshold});
 
   std::vector<Buffer> expected;
   for (const Buffer& result : found) expected.emplace_back(result.bytes());
@@ -76,12 +76,12 @@ void check_run(Subject::Sizes sizes, int64_t delta_boxes) {
   p.delta_boxes = static_cast<int32_t>(delta_boxes);
   p.max_detections = 7;
   p.background_first = 1;
-  p.min_size = 3.0f;
+  p.min_size = 2.0f;
   p.delta_clip = 0.05f;
   p.delta_weights[0] = p.delta_weights[1] = 10.0f;
   p.delta_weights[2] = p.delta_weights[3] = 5.0f;
   EXPECT_EQUAL(maskrt_detection_nms(&p), 0);
-  EXPECT(p.count[0] >= 2);
+  EXPECT(p.count[0] >= 1);
   EXPECT_EQUAL(unpacked(out[3], found[3]), unpacked(out[3], expected[3]));
   EXPECT_EQUAL(unpacked(out[2], found[2]), unpacked(out[2], expected[2]));
   for (size_t i = 0; i < 2; ++i) {
@@ -121,7 +121,8 @@ CASE(detection_nms_shape_changes) {
   };
   EXPECT_REFUSED(refused(in[1].dims.d[2], 13), "DetectionNMS: found deltas of 13 numbers");
   EXPECT_REFUSED(refused(in[1].dims.d[2], 16), "detection_nms: found delta_boxes 4, expected 3");
-  EXPECT_REFUSED(refused(in[2].dims.d[1], 6), "DetectionNMS: found rois [1, 6, 4], expected [1, 5, 4]");
+  EXPECT_REFUSED(refused(in[2].dims.d[1], 6),
+                 "DetectionNMS: found rois [1, 6, 4], expected [1, 5, 4]");
   EXPECT_REFUSED(refused(in[3].dims.d[0], 2), "DetectionNMS: found count [2], expected [1]");
 }
 CASE(detection_nms_runs) {

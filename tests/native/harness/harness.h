@@ -61,12 +61,12 @@ void expect_refused(const char* file, int line, const char* what, bool refused,
 
 }  // namespace harness
 
-#define CASE(name)                                   \
-  static void name();                                \
+#define CASE(name)                                       \
+  static void name();                                    \
   static const harness::Added name##_added(#name, name); \
   static void name()
-#define EXPECT(condition) \
-  do {                    \
+#define EXPECT(condition)                                            \
+  do {                                                               \
     if (!(condition)) harness::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 #define EXPECT_EQUAL(found, expected) \

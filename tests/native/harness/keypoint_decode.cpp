@@ -1,6 +1,5 @@
-#include "keypoint_decode/params.h"
-
 #include "harness/subject.h"
+#include "keypoint_decode/params.h"
 
 namespace {
 

@@ -1,6 +1,5 @@
-#include "letterbox/params.h"
-
 #include "harness/subject.h"
+#include "letterbox/params.h"
 
 namespace {
 
@@ -18,11 +17,11 @@ Subject letterbox() {
       .text("image_type", "float32");
   s.optional = {"image_type"};
   s.inputs = {{"frames", {{DataType::kUINT8, TensorFormat::kLINEAR}}}};
-  s.outputs = {{"image",
-                {{DataType::kFLOAT, TensorFormat::kLINEAR},
-                 {DataType::kHALF, TensorFormat::kLINEAR}}},
-               {"scale", expect_float32()},
-               {"content", expect_float32()}};
+  s.outputs = {
+      {"image",
+       {{DataType::kFLOAT, TensorFormat::kLINEAR}, {DataType::kHALF, TensorFormat::kLINEAR}}},
+      {"scale", expect_float32()},
+      {"content", expect_float32()}};
   s.output_types = {DataType::kFLOAT, DataType::kFLOAT, DataType::kFLOAT};
   s.small = {{{1, 10, 30, 3}}, {{1, 3, 24, 40}, {1, 2}, {1, 2}}};
   s.large = {{{3, 61, 47, 3}}, {{3, 3, 24, 40}, {3, 2}, {3, 2}}};

@@ -1,8 +1,7 @@
 // Takes the plugins' messages, and holds the logging to both layouts of TensorRT's interfaces.
 
-#include "harness/harness.h"
-
 #include "abi/tensorrt.h"
+#include "harness/harness.h"
 
 extern "C" void setLoggerFinder(nvinfer1::ILoggerFinder* finder);
 

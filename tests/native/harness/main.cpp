@@ -16,13 +16,14 @@ std::vector<Case>& cases() {
 
 void expect_refused(const char* file, int line, const char* what, bool refused,
                     const std::string& words) {
-  if (!refused) fail(file, line, std::string(what) + ": found no refusal, expected '" + words + "'");
+  if (!refused)
+    fail(file, line, std::string(what) + ": found no refusal, expected '" + words + "'");
   const auto messages = take_messages();
   if (messages.size() != 1 || messages[0].find(words) == std::string::npos) {
     std::string all;
     for (const std::string& message : messages) all += "\n  " + message;
-    fail(file, line, std::string(what) + ": found these messages, expected one with '" + words +
-                         "':" + all);
+    fail(file, line,
+         std::string(what) + ": found these messages, expected one with '" + words + "':" + all);
   }
 }
 
@@ -66,7 +67,7 @@ int main(int count, char** arguments) {
   return ran && !failed ? 0 : 1;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(MASKRT_SANITIZE)
 // The emulation's threads switch stacks so often that clearing shadow memory by mmap, as
 // AddressSanitizer likes to, would take most of the time.
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {

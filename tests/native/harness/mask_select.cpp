@@ -1,6 +1,5 @@
-#include "mask_select/params.h"
-
 #include "harness/subject.h"
+#include "mask_select/params.h"
 
 namespace {
 
@@ -11,12 +10,11 @@ Subject mask_select() {
   s.name = "MaskSelect";
   s.fields.text("masks_type", "float32");
   s.optional = {"masks_type"};
-  s.inputs = {{"logits", expect_logit_maps()},
-              {"labels", expect_int32()},
-              {"count", expect_int32()}};
-  s.outputs = {{"masks",
-                {{DataType::kFLOAT, TensorFormat::kLINEAR},
-                 {DataType::kHALF, TensorFormat::kLINEAR}}}};
+  s.inputs = {
+      {"logits", expect_logit_maps()}, {"labels", expect_int32()}, {"count", expect_int32()}};
+  s.outputs = {
+      {"masks",
+       {{DataType::kFLOAT, TensorFormat::kLINEAR}, {DataType::kHALF, TensorFormat::kLINEAR}}}};
   s.output_types = {DataType::kFLOAT};
   s.small = {{{3, 2, 4, 4}, {1, 3}, {1}}, {{1, 3, 4, 4}}};
   s.large = {{{10, 11, 7, 9}, {2, 5}, {2}}, {{2, 5, 7, 9}}};

@@ -1,8 +1,7 @@
-#include "multilevel_roi_align/params.h"
-
 #include <algorithm>
 
 #include "harness/pooling.h"
+#include "multilevel_roi_align/params.h"
 
 namespace {
 
@@ -53,7 +52,8 @@ void check_run(const Subject::Sizes& sizes, Format format, const FieldSet& field
   auto out = describe(s.outputs, sizes.outputs, format);
   const bool int8 = format.type == DataType::kINT8;
   if (int8) {
-    for (size_t i = 0; i < 3; ++i) in[i + 2].scale = from_tensorrt[i] > 0 ? from_tensorrt[i] : -1.0f;
+    for (size_t i = 0; i < 3; ++i)
+      in[i + 2].scale = from_tensorrt[i] > 0 ? from_tensorrt[i] : -1.0f;
     out[0].scale = from_tensorrt[3] > 0 ? from_tensorrt[3] : -1.0f;
   }
   const auto batch = static_cast<int32_t>(sizes.inputs[0][0]);
@@ -166,9 +166,9 @@ CASE(multilevel_roi_align_of_one_level) {
   FieldSet fields = multilevel_roi_align().fields.without("spatial_scales");
   const Handle plugin = create("MultilevelRoIAlign", fields.floats("spatial_scales", {0.0625f}));
   const Format format = {DataType::kFLOAT, TensorFormat::kLINEAR};
-  const std::vector<nvinfer1::PluginTensorDesc> in = {desc_of({1, 4, 4}, format),
-                                                      desc_of({1}, {DataType::kINT32, format.layout}),
-                                                      desc_of({1, 3, 5, 5}, format)};
+  const std::vector<nvinfer1::PluginTensorDesc> in = {
+      desc_of({1, 4, 4}, format), desc_of({1}, {DataType::kINT32, format.layout}),
+      desc_of({1, 3, 5, 5}, format)};
   const std::vector<nvinfer1::PluginTensorDesc> out = {desc_of({4, 3, 3, 2}, format)};
   EXPECT_EQUAL(plugin.runtime->onShapeChange(in.data(), 3, out.data(), 1), 0);
   EXPECT_REFUSED(plugin.runtime->onShapeChange(in.data(), 5, out.data(), 1) != 0,

@@ -1,8 +1,7 @@
-#include "roi_align/params.h"
-
 #include <algorithm>
 
 #include "harness/pooling.h"
+#include "roi_align/params.h"
 
 namespace {
 
@@ -21,11 +20,11 @@ Subject roi_align() {
       .floats("output_scale", {0.25f});
   s.optional = {"output_height", "output_width",   "sampling_ratio", "spatial_scale",
                 "mode",          "feature_scales", "output_scale"};
-  s.inputs = {{"X", expect_feature_maps(), true},
-              {"rois", expect_float32()},
-              {"batch_indices",
-               {{DataType::kINT32, TensorFormat::kLINEAR},
-                {DataType::kINT64, TensorFormat::kLINEAR}}}};
+  s.inputs = {
+      {"X", expect_feature_maps(), true},
+      {"rois", expect_float32()},
+      {"batch_indices",
+       {{DataType::kINT32, TensorFormat::kLINEAR}, {DataType::kINT64, TensorFormat::kLINEAR}}}};
   s.outputs = {{"Y", expect_feature_maps(), true}};
   s.output_types = {DataType::kFLOAT};
   s.small = {{{1, 3, 6, 7}, {4, 4}, {4}}, {{4, 3, 3, 5}}};

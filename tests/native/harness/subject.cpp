@@ -51,8 +51,7 @@ std::vector<DynamicPluginTensorDesc> profile(const std::vector<ExpectedTensor>& 
   const auto smallest = describe(tensors, min, alike), largest = describe(tensors, max, alike);
   std::vector<DynamicPluginTensorDesc> all;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    DynamicPluginTensorDesc desc = {largest[i], smallest[i].dims, largest[i].dims,
-                                    largest[i].dims};
+    DynamicPluginTensorDesc desc = {largest[i], smallest[i].dims, largest[i].dims, largest[i].dims};
     for (int32_t axis = 0; axis < desc.min.nbDims; ++axis) {
       if (desc.min.d[axis] != desc.max.d[axis]) desc.desc.dims.d[axis] = -1;
     }
@@ -185,7 +184,8 @@ void check_attributes(const Subject& subject) {
     twice.raw(field.name, field.type, field.data, text ? 1 : 4, 1);
     EXPECT_REFUSED(refused(twice), about + ": found twice");
     if (text) {
-      EXPECT_REFUSED(refused(with({field.name, "wrong", field.type, 5})), about + ": found 'wrong'");
+      EXPECT_REFUSED(refused(with({field.name, "wrong", field.type, 5})),
+                     about + ": found 'wrong'");
       EXPECT_REFUSED(refused(with({field.name, "", field.type, 0})), about + ": found ''");
       // a closing zero may be counted
       const std::string word(static_cast<const char*>(field.data),
@@ -210,14 +210,14 @@ void check_attributes(const Subject& subject) {
     }
     std::vector<int64_t> wide(static_cast<const int32_t*>(field.data),
                               static_cast<const int32_t*>(field.data) + field.length);
-    const auto plugin =
-        create(subject.name, with({field.name, wide.data(), PluginFieldType::kINT64, field.length}));
+    const auto plugin = create(
+        subject.name, with({field.name, wide.data(), PluginFieldType::kINT64, field.length}));
     EXPECT(plugin);
     EXPECT_EQUAL(text_of(*plugin.runtime->getFieldsToSerialize()),
                  text_of(subject.fields.collection()));
     wide.back() = int64_t{1} << 32;
-    EXPECT_REFUSED(
-        refused(with({field.name, wide.data(), PluginFieldType::kINT64, field.length})), about);
+    EXPECT_REFUSED(refused(with({field.name, wide.data(), PluginFieldType::kINT64, field.length})),
+                   about);
   }
 
   FieldSet unknown = subject.fields;
@@ -230,7 +230,8 @@ void check_attributes(const Subject& subject) {
   const nvinfer1::PluginFieldCollection broken = {2, nullptr};
   EXPECT_REFUSED(!maker.createPlugin("", &broken, TensorRTPhase::kRUNTIME), "found no attributes");
   FieldSet parsed = subject.fields;
-  EXPECT(create(subject.name, parsed.text("plugin_version", "1").text("plugin_namespace", "maskrt")));
+  EXPECT(
+      create(subject.name, parsed.text("plugin_version", "1").text("plugin_namespace", "maskrt")));
 }
 
 void check_serialization(const Subject& subject) {
@@ -266,9 +267,9 @@ void check_serialization(const Subject& subject) {
   for (const auto& field : required.list()) {
     EXPECT(text.find(std::string(field.name) + " =") != std::string::npos);
   }
-  const Handle lean_again = held(creator(subject.name)
-                                     .createPlugin("layer", lean.runtime->getFieldsToSerialize(),
-                                                   TensorRTPhase::kRUNTIME));
+  const Handle lean_again = held(
+      creator(subject.name)
+          .createPlugin("layer", lean.runtime->getFieldsToSerialize(), TensorRTPhase::kRUNTIME));
   EXPECT_EQUAL(text_of(*lean_again.runtime->getFieldsToSerialize()), text);
 }
 
@@ -404,10 +405,10 @@ void check_building(const Subject& subject) {
     EXPECT_EQUAL(granted, bytes(subject.large, subject.large));
     EXPECT(bytes(subject.small, subject.small) <= granted);
   }
-  auto in = profile(subject.inputs, subject.small.inputs, subject.large.inputs,
-                    first_alike(subject));
-  auto out = profile(subject.outputs, subject.small.outputs, subject.large.outputs,
-                     first_alike(subject));
+  auto in =
+      profile(subject.inputs, subject.small.inputs, subject.large.inputs, first_alike(subject));
+  auto out =
+      profile(subject.outputs, subject.small.outputs, subject.large.outputs, first_alike(subject));
   const auto configure = [&](int32_t inputs, int32_t outputs) {
     return plugin.build->configurePlugin(in.data(), inputs, out.data(), outputs);
   };
@@ -420,7 +421,8 @@ void check_building(const Subject& subject) {
   EXPECT_REFUSED(configure(n, m) != 0, "found output " + subject.outputs[0].name + " of");
   ++out[0].desc.dims.nbDims;
   in[0].max.d[0] = 0;
-  EXPECT_REFUSED(plugin.build->getWorkspaceSize(in.data(), n, out.data(), m) >= size_t{1} << 40, "");
+  EXPECT_REFUSED(plugin.build->getWorkspaceSize(in.data(), n, out.data(), m) >= size_t{1} << 40,
+                 "");
 }
 
 void check_shape_changes(const Subject& subject) {
@@ -442,10 +444,11 @@ void check_shape_changes(const Subject& subject) {
     const bool is_input = i < n;
     const auto& tensor = is_input ? subject.inputs[static_cast<size_t>(i)]
                                   : subject.outputs[static_cast<size_t>(i - n)];
-    PluginTensorDesc& desc = is_input ? in[static_cast<size_t>(i)] : out[static_cast<size_t>(i - n)];
+    PluginTensorDesc& desc =
+        is_input ? in[static_cast<size_t>(i)] : out[static_cast<size_t>(i - n)];
     const PluginTensorDesc good = desc;
-    const std::string about = std::string("found ") + (is_input ? "input " : "output ") +
-                              tensor.name;
+    const std::string about =
+        std::string("found ") + (is_input ? "input " : "output ") + tensor.name;
     desc.dims.nbDims = good.dims.nbDims + 1;
     EXPECT_REFUSED(change(n, m) != 0, about + " of");
     desc = good;
@@ -511,9 +514,9 @@ void expect_close(const std::string& what, const std::vector<float>& found,
   for (size_t i = 0; i < found.size(); ++i) {
     const float limit = absolute + relative * std::fabs(expected[i]);
     if (std::fabs(found[i] - expected[i]) <= limit) continue;
-    fail(__FILE__, __LINE__, what + "[" + std::to_string(i) + "]: found " +
-                                 std::to_string(found[i]) + ", expected " +
-                                 std::to_string(expected[i]) + " within " + std::to_string(limit));
+    fail(__FILE__, __LINE__,
+         what + "[" + std::to_string(i) + "]: found " + std::to_string(found[i]) + ", expected " +
+             std::to_string(expected[i]) + " within " + std::to_string(limit));
   }
 }
 

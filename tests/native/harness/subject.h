@@ -18,18 +18,18 @@ struct ExpectedTensor {
 
 struct Subject {
   std::string name;
-  FieldSet fields;                      // all of them, also the optional ones
-  std::vector<std::string> optional;    // names of those that may be left out
+  FieldSet fields;                    // all of them, also the optional ones
+  std::vector<std::string> optional;  // names of those that may be left out
   std::vector<ExpectedTensor> inputs;
   std::vector<ExpectedTensor> outputs;
-  std::vector<DataType> output_types;   // for inputs of the first type of each
+  std::vector<DataType> output_types;  // for inputs of the first type of each
   // Sizes that fit together, each a list of all inputs' sides and one of all outputs'.
   struct Sizes {
     std::vector<Sides> inputs;
     std::vector<Sides> outputs;
   };
   Sizes small;
-  Sizes large;                          // no side smaller than in `small`
+  Sizes large;  // no side smaller than in `small`
 };
 
 const std::vector<Format>& expect_float32();

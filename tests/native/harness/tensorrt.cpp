@@ -329,10 +329,8 @@ Handle held(nvinfer1::IPluginV3* plugin) {
     EXPECT(found);
     return found;
   };
-  handle.core =
-      static_cast<nvinfer1::IPluginV3OneCore*>(interface(PluginCapabilityType::kCORE));
-  handle.build =
-      static_cast<nvinfer1::IPluginV3OneBuild*>(interface(PluginCapabilityType::kBUILD));
+  handle.core = static_cast<nvinfer1::IPluginV3OneCore*>(interface(PluginCapabilityType::kCORE));
+  handle.build = static_cast<nvinfer1::IPluginV3OneBuild*>(interface(PluginCapabilityType::kBUILD));
   handle.runtime =
       static_cast<nvinfer1::IPluginV3OneRuntime*>(interface(PluginCapabilityType::kRUNTIME));
   return handle;
@@ -390,10 +388,10 @@ std::vector<Buffer> enqueue(const Handle& plugin,
     EXPECT_EQUAL(static_cast<int64_t>(data[i]->bytes()), bytes_of(inputs[i]));
     sources.push_back(data[i]->data());
   }
-  EXPECT_EQUAL(plugin.runtime->enqueue(inputs.data(), outputs.data(), sources.data(),
-                                       addresses.data(), bytes ? workspace.data() : nullptr,
-                                       nullptr),
-               0);
+  EXPECT_EQUAL(
+      plugin.runtime->enqueue(inputs.data(), outputs.data(), sources.data(), addresses.data(),
+                              bytes ? workspace.data() : nullptr, nullptr),
+      0);
   return results;
 }
 
