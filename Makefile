@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 EXTRAS := export,cpu,calibrate,dev
 REGISTRIES := 'tensorrt-rtx-cu13-libs>=1.7' 'tensorrt-rtx-cu13-bindings>=1.7' \
   'tensorrt-lean-cu13-libs>=11.4' 'tensorrt-lean-cu13-bindings>=11.4'
+REGISTRY_10 := tensorrt-lean-cu13-libs==10.16.1.11 tensorrt-lean-cu13-bindings==10.16.1.11
 # mypy cannot follow the folders' mapping in setup.py: a view of links shows it one package
 VIEW := build/view/maskrt
-# where none is given: the plugins' kernels for all architectures take minutes, which `make plugins`
-# is for
+# where none is given: compiling the kernels for all architectures is what `make plugins` is for
 CMAKE_ARGS ?= -DMASKRT_CUDA=OFF
 export CMAKE_ARGS
 CXX_FILES = $(shell find plugins tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
@@ -51,8 +51,9 @@ $(READY): pyproject.toml setup.py
 	$(BIN)/pip install -e '.[$(EXTRAS)]'
 	# type stubs only: their requirement, TensorRT itself, needs no installation for mypy
 	$(BIN)/pip install --no-deps 'tensorrt-stubs>=10.13'
-	# two real plugin registries for the tests; what they require is not needed for that
+	# three real plugin registries for the tests; what they require is not needed for that
 	-$(BIN)/pip install --no-deps $(REGISTRIES)
+	-$(BIN)/pip install --no-deps --target $(VENV)/tensorrt10 $(REGISTRY_10)
 	touch $@
 
 $(VIEW): FORCE

@@ -77,8 +77,8 @@ __device__ inline uint64_t greedy_chunk(uint64_t undecided, uint64_t first, uint
   while (undecided) {
     const bool first_open = undecided >> lane & 1;
     const bool second_open = undecided >> (lane + 32) & 1;
-    const bool first_stays = first_open && !(first & (undecided | kept));
-    const bool second_stays = second_open && !(second & (undecided | kept));
+    const bool first_stays = first_open && !(first & undecided);
+    const bool second_stays = second_open && !(second & undecided);
     const uint32_t low = __ballot_sync(kAllLanes, first_stays);
     const uint32_t high = __ballot_sync(kAllLanes, second_stays);
     kept |= static_cast<uint64_t>(high) << 32 | low;

@@ -31,10 +31,10 @@ struct MaskrtMultilevelRoIAlignParams {
   int32_t output_width;   // bins, same range
   int32_t sampling_ratio;  // samples per bin and axis, 0 to MASKRT_ROI_ALIGN_MAX_SAMPLES; 0: as
                            // many as the bin has cells, rounded up
-  int32_t aligned;  // not 0: half a cell is subtracted ("half_pixel")
-  int32_t type;     // of maps and output: MASKRT_FLOAT32, _FLOAT16, _BFLOAT16 or _INT8
-  int32_t layout;   // of maps and output: a MaskrtLayout
-  int32_t threads;  // CPU only; 0: as many as OpenMP would use
+  int32_t aligned;         // not 0: half a cell is subtracted ("half_pixel")
+  int32_t type;            // of maps and output: MASKRT_FLOAT32, _FLOAT16, _BFLOAT16 or _INT8
+  int32_t layout;          // of maps and output: a MaskrtLayout
+  int32_t threads;         // CPU only; 0: as many as OpenMP would use
 };
 
 // Pools each RoI from the feature map of its size; see README.md. Returns a MaskrtStatus.
