@@ -32,12 +32,14 @@ int worker_count(int threads, int64_t jobs);
 template <typename Body>
 void parallel_for(int64_t jobs, int workers, const Body& body) {
 #if defined(_OPENMP)
+  if (workers > 1) {
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
-  for (int64_t job = 0; job < jobs; ++job) body(job, omp_get_thread_num());
-#else
+    for (int64_t job = 0; job < jobs; ++job) body(job, omp_get_thread_num());
+    return;
+  }
+#endif
   (void)workers;
   for (int64_t job = 0; job < jobs; ++job) body(job, 0);
-#endif
 }
 
 // Runs the body of an operator; no exception leaves the C interface.

@@ -104,7 +104,12 @@ class Needed {
       if (!marks[tile]) continue;
       const int32_t x = tile * kTile;
       const int32_t width = std::min(kTile, map.width - x);
-      transpose<T>(from + x, plane, to + static_cast<int64_t>(x) * kBlock, kBlock, channels, width);
+      T* const cells = to + static_cast<int64_t>(x) * kBlock;
+      if (channels == kBlock && width == kTile) {  // known sizes make better code
+        transpose<T>(from + x, plane, cells, kBlock, kBlock, kTile);
+      } else {
+        transpose<T>(from + x, plane, cells, kBlock, channels, width);
+      }
     }
   }
 
