@@ -202,7 +202,6 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_kernel(const __grid_con
     __syncthreads();
     count += __popcll(shared.kept[chunk]);
   }
-  count = count < p.num_rois ? count : p.num_rois;
   const int64_t at = frame * job.candidates + job.place[l].candidate;
   for (int32_t k = thread; k < count; k += kReduceThreads) {
     job.kept[at + k] = job.keys[at + shared.order[k]];
