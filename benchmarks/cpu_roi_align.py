@@ -14,32 +14,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
+from benchmarks.pyramid import CANVAS, CHANNELS, STRIDES, Floats, random_rois
 from benchmarks.timing import Case
 from maskrt.export.functions import OPSET, function_for
 from maskrt.plugins import ops
 from maskrt.plugins.ops.arguments import Layout
 from maskrt.spec import DOMAIN
-
-CANVAS = (800, 1344)
-STRIDES = (4, 8, 16, 32)
-CHANNELS = 256
-Floats = NDArray[np.float32]
-
-
-def random_rois(count: int, rng: np.random.Generator) -> Floats:
-    """[count, 4], xyxy, clipped to the canvas."""
-    side, ratio = 28 * 16 ** rng.random(count), 2 ** rng.uniform(-0.5, 0.5, count)
-    half = np.stack([side * ratio, side / ratio], 1) / 2
-    center = rng.random((count, 2)) * CANVAS[::-1]
-    limit = np.array(CANVAS[::-1])
-    corners = [np.clip(center - half, 0, limit), np.clip(center + half, 0, limit)]
-    rois: Floats = np.concatenate(corners, 1).astype(np.float32)
-    return rois
 
 
 def onnxruntime_session(

@@ -27,7 +27,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cpu_roi_align import CANVAS, CHANNELS, STRIDES, random_rois
+from benchmarks.pyramid import CANVAS, CHANNELS, STRIDES, random_rois
 from maskrt.commands.console import Steps, console, table
 from maskrt.plugins.library import plugin_library
 from maskrt.plugins.ops.arguments import LAYOUTS
