@@ -93,7 +93,7 @@ def case(
     """
     rng = np.random.default_rng(seed)
     used = [min(top_k, rows * columns * per_cell) for rows, columns in grids]
-    strides = [4 << level for level in range(len(grids)) for _ in range(2)]
+    strides = [side << level for level in range(len(grids)) for side in (4, 6)]
     sides = 2.0 ** rng.integers(3, 6, (len(grids) * per_cell, 2))
     anchors = np.concatenate([-sides / 2, sides / 2], 1)
     indices = np.stack(
@@ -289,6 +289,7 @@ def test_chains_of_overlaps(target: str) -> None:
     """Each box overlaps the next one only: every second one stays."""
     one = case(5, 1, [(1, 300)], 1, exact=True, num_rois=300, nms_threshold=0.25)
     one.attributes["anchors"] = [0.0, 0.0, 7.0, 8.0]
+    one.attributes["strides"] = [4, 4]
     one.indices[0] = np.arange(300)
     one.objectness[0] = np.linspace(4, -4, 300)
     one.deltas[:] = 0

@@ -169,7 +169,7 @@ void run_block(uint3 block, dim3 block_size, dim3 grid_size) {
   const size_t count = static_cast<size_t>(block_size.x) * block_size.y * block_size.z;
   m.fibers.resize(count);
   m.published.assign((count + 31) / 32 * 32, 0);
-  std::fill(m.shared.begin(), m.shared.end(), static_cast<unsigned char>(0xff));
+  std::fill(m.shared.begin(), m.shared.end(), static_cast<unsigned char>(0xfe));
   std::vector<size_t> order(count);
   for (size_t i = 0; i < count; ++i) {
     order[i] = i;

@@ -2,7 +2,7 @@
 //
 // A thread runs until it reaches a barrier or a warp operation, or its end; then the next one runs.
 // So what a thread reads of another's shared memory without a barrier between is not there yet (or
-// already overwritten, in the reverse order). Shared memory starts as NaN bytes in each block. A
+// already overwritten, in the reverse order). Shared memory starts as garbage in each block. A
 // barrier that some threads never reach ends the process with a message.
 //
 // What this does not show: races within global memory between blocks, memory order, alignment
