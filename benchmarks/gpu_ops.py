@@ -1,4 +1,6 @@
-"""The CUDA kernels beside torchvision's, on the first GPU. Needs torch with CUDA; `make plugins`.
+"""The CUDA kernels beside torchvision's, on the first GPU.
+
+Needs torch with CUDA, and the library that ``make plugins`` builds. It has not been run yet.
 
     python benchmarks/gpu_ops.py
     python benchmarks/gpu_ops.py --runs 200 --json out.json
