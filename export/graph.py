@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from maskrt.attributes import operator_attributes, pool_attributes
 from maskrt.export import ops
 from maskrt.spec import ModelSpec, RoIPoolSpec
 
@@ -51,16 +52,8 @@ class RCNN(nn.Module):
     ) -> tuple[Tensor, ...]:
         """From frames to the tensors of ``spec.outputs``."""
         spec = self.spec
-        canvas = spec.canvas
-        image, scale, content = ops.letterbox(
-            frames,
-            [canvas.height, canvas.width],
-            canvas.min_size or 0,
-            canvas.max_size or 0,
-            list(canvas.mean),
-            list(canvas.std),
-            canvas.channel_order != canvas.frame_order,
-        )
+        attributes = operator_attributes(spec)
+        image, scale, content = ops.letterbox(frames, *attributes["letterbox"].values())
         features = self.backbone(image)
         rois, roi_count = self._propose(features, content)
 
@@ -74,11 +67,7 @@ class RCNN(nn.Module):
             content,
             score_threshold,
             nms_threshold,
-            spec.detection.max_detections,
-            spec.detection.min_size,
-            list(spec.detection.delta_weights),
-            spec.detection.delta_clip,
-            spec.detection.background == "first",
+            *attributes["detection_nms"].values(),
         )
         outputs = [count, boxes * scale.index_select(1, XYXY)[:, None], scores, labels]
         if spec.mask and self.mask_head:
@@ -110,17 +99,7 @@ class RCNN(nn.Module):
             torch.cat(deltas, 1),
             torch.cat(indices, 1),
             content,
-            [x for level in spec.levels for box in level.anchors for x in box],
-            [len(level.anchors) for level in spec.levels],
-            [level.grid[1] for level in spec.levels],
-            [x for level in spec.levels for x in level.stride],
-            [level.top_k for level in spec.levels],
-            spec.num_rois,
-            spec.nms_threshold,
-            spec.score_threshold,
-            spec.min_size,
-            list(spec.delta_weights),
-            spec.delta_clip,
+            *operator_attributes(self.spec)["proposals"].values(),
         )
 
 
@@ -130,13 +109,5 @@ def pool(spec: RoIPoolSpec, boxes: Tensor, count: Tensor, features: Sequence[Ten
         boxes,
         count,
         [features[i] for i in spec.features],
-        *spec.output_size,
-        list(spec.spatial_scales),
-        spec.sampling_ratio,
-        "half_pixel" if spec.aligned else "output_half_pixel",
-        spec.min_level,
-        spec.canonical_size,
-        spec.canonical_level,
-        spec.epsilon,
-        spec.log_epsilon,
+        *pool_attributes(spec).values(),
     )

@@ -1,0 +1,78 @@
+"""Runs a graph of TensorRT plugin nodes, in its precision, on any CPU.
+
+Low precision is emulated: nodes compute in float32 and each of their results is rounded to what the
+graph says, by a Cast there and one back. ONNX Runtime's own float16 would not show an overflow: it
+computes in float32 too, and drops the rounding between nodes. Plugin nodes get the bodies of the
+canonical operators.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from maskrt.export.functions import function_for
+from maskrt.export.passes import to_tensorrt
+from maskrt.export.passes.context import GraphPrecision
+
+LOW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+DEFAULTS = ("score_threshold", "nms_threshold")
+
+
+def emulated(
+    canonical: onnx.ModelProto, precision: GraphPrecision, float32: frozenset[str] = frozenset()
+) -> onnx.ModelProto:
+    """What ``to_tensorrt`` makes of a canonical model, as a float32 model for ONNX Runtime."""
+    model, _ = to_tensorrt(canonical, precision, float32)
+    return widened(model, [t for t in canonical.graph.initializer if t.name in DEFAULTS])
+
+
+def widened(
+    model: onnx.ModelProto, defaults: list[onnx.TensorProto] | None = None
+) -> onnx.ModelProto:
+    """The same graph in float32, with rounding where a result has a low type."""
+    graph = model.graph
+    infos = [*graph.value_info, *graph.input, *graph.output]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in infos}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        plain = onnx.NodeProto()
+        plain.CopyFrom(node)
+        if node.domain == "maskrt":
+            _as_canonical(plain)
+        rounded = [name for name in node.output if kinds.get(name) in LOW]
+        if node.op_type == "Cast":
+            source = TensorProto.FLOAT if kinds.get(node.input[0]) in LOW else None
+            if rounded or (source and node.attribute[0].i == TensorProto.FLOAT):
+                plain = helper.make_node("Identity", node.input, node.output, node.name)
+                if rounded and source is None and kinds.get(node.input[0]) != TensorProto.FLOAT:
+                    plain = helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT)
+        plain.output[:] = [f"{n}/raw" if n in rounded else n for n in node.output]
+        nodes.append(plain)
+        for name in rounded:
+            low, raw = f"{name}/low", f"{name}/raw"
+            nodes.append(helper.make_node("Cast", [raw], [low], to=kinds[name]))
+            nodes.append(helper.make_node("Cast", [low], [name], to=TensorProto.FLOAT))
+    initializers = [_wide(tensor) for tensor in graph.initializer] + (defaults or [])
+    wide = helper.make_graph(nodes, "emulated", graph.input, graph.output, initializers)
+    result = helper.make_model(wide, opset_imports=model.opset_import, ir_version=model.ir_version)
+    result.metadata_props.extend(model.metadata_props)
+    ours = {node.op_type: node for node in nodes if node.domain == "maskrt"}
+    result.functions.extend(function_for(node) for node in ours.values())
+    onnx.checker.check_model(result)
+    return result
+
+
+def _wide(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    if tensor.data_type not in LOW:
+        return tensor
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+
+
+def _as_canonical(node: onnx.NodeProto) -> None:
+    """Without the attributes that only plugins know."""
+    known = function_for(node).attribute
+    kept = [attribute for attribute in node.attribute if attribute.name in known]
+    del node.attribute[:]
+    node.attribute.extend(kept)

@@ -1,0 +1,95 @@
+"""What low precision costs: the graph of plugin nodes, run with emulated types."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from maskrt.calibration.coco_eval import evaluate
+from maskrt.examples import shapes
+from maskrt.export.canonical import read_spec
+from maskrt.export.passes import STAGES, Context, apply
+from maskrt.runtime import Detector
+from tests.export.passes.emulate import emulated, widened
+from tests.export.passes.graphs import FLOAT, SPEC, graph, node
+
+IMAGES = 24
+ALLOWED = {"fp32": 1e-3, "fp16": 0.005, "bf16": 0.02}
+"""Average precision that may be lost on the tiny models."""
+KINDS = {"masks": ("bbox", "segm"), "keypoints": ("bbox", "keypoints")}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def data(request, canonical, tmp_path_factory):
+    """Name, canonical model, frames, truth, and the canonical model's average precision."""
+    model = canonical(request.param)
+    frames, truth = shapes.dataset(
+        IMAGES, split="val", seed=1, keypoint_task=request.param == "keypoints"
+    )
+    folder = tmp_path_factory.mktemp("numerics")
+    return (
+        request.param,
+        model,
+        frames,
+        truth,
+        precision_of(model, folder, frames, truth, KINDS[request.param]),
+    )
+
+
+def precision_of(model, folder, frames, truth, kinds):
+    path = folder / "model.onnx"
+    onnx.save(model, str(path))
+    detector, found = Detector(path), []
+    for frame, entry in zip(frames, truth["images"], strict=True):
+        found += detector(frame).to_coco(entry["id"])
+    return {kind: evaluate(truth, found, (kind,))[f"{kind}/AP"] for kind in kinds}
+
+
+@pytest.mark.parametrize("precision", list(ALLOWED))
+def test_average_precision(data, precision, tmp_path):
+    name, model, frames, truth, expected = data
+    found = precision_of(emulated(model, precision), tmp_path, frames, truth, KINDS[name])
+    for kind, value in expected.items():
+        assert value > 0.6
+        assert found[kind] > value - ALLOWED[precision], (kind, found, expected)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_dense_results_are_finite_and_close(canonical, precision):
+    """Every tensor before the top-k against float32: behind it, order may change."""
+    model = canonical("masks")
+    low, _ = apply(model, STAGES, Context(read_spec(model, "model"), precision))
+    low = widened(low)
+    names = [n.output[0] for n in model.graph.node if n.op_type == "Conv" and "rpn_head" in n.name]
+    frame = shapes.image(3, split="val")[0][None]
+    expected, found = (run_for(m, names, frame) for m in (model, low))
+    step = {"fp16": 2**-11, "bf16": 2**-8}[precision]
+    for name, exact, rounded in zip(names, expected, found, strict=True):
+        assert np.isfinite(rounded).all(), name
+        error = np.sqrt(np.mean((rounded - exact) ** 2) / np.mean(exact**2))
+        assert 0 < error < 30 * step, (name, error)
+
+
+def run_for(model, names, frame):
+    """The values of tensors within a graph."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.output[:]
+    changed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(changed.SerializeToString(), options)
+    return session.run(names, {"frames": frame})
+
+
+def test_the_emulation_shows_overflow():
+    weights = {"w": np.full((4, 4, 1, 1), 300, np.float32), "v": np.full((4, 4, 1, 1), 1e-3, "f")}
+    model = graph([node("Conv", "x w", "a"), node("Conv", "a v", "y")],
+                  [("x", FLOAT, [1, 4, 2, 2])], [("y", FLOAT, [1, 4, 2, 2])], weights)  # fmt: skip
+    x = np.full((1, 4, 2, 2), 100, np.float32)
+    for float32, finite in ((frozenset[str](), False), (frozenset({"a"}), True)):
+        low, _ = apply(model, STAGES, Context(SPEC, "fp16", float32))
+        session = onnxruntime.InferenceSession(widened(low).SerializeToString())
+        assert np.isfinite(session.run(None, {"x": x})[0]).all() == finite
