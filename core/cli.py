@@ -7,17 +7,18 @@ import sys
 from collections.abc import Sequence
 
 import maskrt
-from maskrt.commands import demo, export, inspect, run
+from maskrt.commands import build, compare, demo, doctor, export, inspect, run
 from maskrt.errors import MaskrtError
 
-COMMANDS = (export, run, inspect, demo)
+COMMANDS = (export, build, run, compare, inspect, doctor, demo)
 
 DESCRIPTION = """\
 Trained R-CNN detectors (Faster, Mask, Keypoint R-CNN) in camera applications.
 
   maskrt export  --model torchvision/maskrcnn_resnet50_fpn --weights mine.pth \\
                  --canvas 800x1088 -o model.onnx
-  maskrt run     model.onnx --source street.mp4 --save annotated.mp4
+  maskrt build   model.onnx --target openvino -o model.bundle
+  maskrt run     model.bundle --source street.mp4 --save annotated.mp4
   maskrt demo    the whole chain on the bundled tiny models; needs nothing else
 """
 

@@ -56,7 +56,10 @@ def _read(hint: Any, value: Any, path: str) -> Any:
 
 def _read_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise _mismatch(path, "a number of very many digits", "a finite number") from None
     # bool is a subclass of int: True must not pass for 1
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise _mismatch(path, value, hint.__name__)

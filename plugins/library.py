@@ -10,7 +10,7 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -174,6 +174,39 @@ def call(name: str, params: ctypes.Structure) -> None:
     """
     loaded = library()
     status = loaded[name](ctypes.byref(params))
+    if status:
+        message = loaded.maskrt_last_error().decode()
+        raise _ERRORS.get(status, RuntimeError)(message)
+
+
+def call_on_stream(
+    name: str, params: ctypes.Structure, take: Callable[[int], int], stream: int
+) -> None:
+    """Queues an operator of ``libmaskrt_plugins`` on a CUDA stream; does not wait for it.
+
+    Args:
+        name: of the operator.
+        params: whose pointers are device memory.
+        take: gives the address of so many bytes of device memory, which only what is queued before
+            the operator's end may use.
+        stream: the stream's handle.
+
+    Raises:
+        ValueError: the operator refuses its params.
+        MemoryError: it could not get its scratch memory.
+        RuntimeError: the launch failed, or a bug.
+        MaskrtError: the library could not be loaded.
+    """
+    loaded = plugin_library()
+    workspace = loaded[f"maskrt_cuda_{name}_workspace"]
+    workspace.restype = ctypes.c_int64
+    needed = max(0, workspace(ctypes.byref(params)))
+    status = loaded[f"maskrt_cuda_{name}"](
+        ctypes.byref(params),
+        ctypes.c_void_p(take(needed)),
+        ctypes.c_size_t(needed),
+        ctypes.c_void_p(stream),
+    )
     if status:
         message = loaded.maskrt_last_error().decode()
         raise _ERRORS.get(status, RuntimeError)(message)

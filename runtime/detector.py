@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrt.errors import FrameError, ModelFileError
+from maskrt.heads import read_head
 from maskrt.runtime.closing import Closing
+from maskrt.runtime.compatibility import check
 from maskrt.runtime.detections import Detections
 from maskrt.runtime.frames import Frame, to_bgr
+from maskrt.runtime.machine import this_machine
 from maskrt.runtime.session import OnnxRuntimeSession, checked_threshold
+from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.spec import ModelSpec
 
 
@@ -21,6 +25,7 @@ class Session(Protocol):
     """What runs a model file; see ``OnnxRuntimeSession`` for shapes and errors."""
 
     spec: ModelSpec
+    watch: Stopwatch
 
     def run(
         self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
@@ -36,6 +41,8 @@ def open_session(
 ) -> Session:
     """Opens a model file with what can run it, by its suffix.
 
+    What a built file says about itself is held against this machine before anything is loaded.
+
     Raises:
         ModelFileError: if the file cannot be run.
     """
@@ -43,14 +50,23 @@ def open_session(
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         return OnnxRuntimeSession(path, providers, threads)
-    if suffix in (".engine", ".plan", ".bundle"):
+    if suffix not in (".engine", ".plan", ".bundle"):
         raise ModelFileError(
-            f"{path}: this version of maskrt runs .onnx files, not {suffix} files: "
-            "give it the model.onnx that the file was built from"
+            f"{path}: found a file with the suffix {suffix!r}, expected .onnx, .bundle or .engine: "
+            "export a model with  maskrt export"
         )
+    if providers is not None:
+        raise ValueError("providers: they are for .onnx files; a built file has its own target")
+    head = read_head(path)
+    check(head, this_machine(), path)
+    if suffix == ".bundle" and head.target != "tensorrt":
+        from maskrt.runtime.bundle import BundleSession
+
+        return BundleSession(path, threads)
     raise ModelFileError(
-        f"{path}: found a file with the suffix {suffix!r}, expected .onnx: "
-        "export the model with  maskrt export"
+        f"{path}: this version of maskrt builds TensorRT plans, but does not run them yet: run the "
+        "plan with trtexec or Polygraphy (docs/polygraphy.md), or build a bundle with  maskrt "
+        "build --target tensorrt-rtx"
     )
 
 
@@ -61,25 +77,28 @@ class Detector(Closing):
         result = det(cv2.imread("street.jpg"))
 
     Args:
-        path: the model file.
-        providers: of ONNX Runtime, best first; None: the CPU.
-        threads: for one operator; None: all cores.
+        path: a ``model.onnx``, or what ``maskrt build`` made of it.
+        providers: of ONNX Runtime for an ``.onnx`` file, best first; None: the CPU.
+        threads: on a CPU, for one operator; None: all cores.
         score_threshold: detections must score above it; None: the model's default.
         nms_threshold: boxes of a class that overlap by a higher IoU are merged into the best one;
             None: the model's default.
 
     Attributes:
+        path: of the model file.
         spec: what is known about the model: its labels, input, outputs and where it comes from.
 
     A detector is not to be called from several threads at once. It can be used as a context
     manager; without, its memory is freed when it is collected.
 
     Raises:
-        ModelFileError: if the file is missing, broken or not from maskrt, or a provider is missing.
+        ModelFileError: if the file is missing, broken, not from maskrt or not for this machine, or
+            a provider is missing.
         MissingDependencyError: if the package that runs such files is not installed.
         ValueError: if a threshold is not from 0 to 1.
     """
 
+    path: Path
     spec: ModelSpec
 
     def __init__(
@@ -91,7 +110,7 @@ class Detector(Closing):
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
     ) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._session: Session | None = open_session(path, providers=providers, threads=threads)
         self.spec = self._session.spec
         self.score_threshold = score_threshold
@@ -157,6 +176,15 @@ class Detector(Closing):
                 raise FrameError(f"frame {i} of the batch: {error}") from None
         return self._detect(images)
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Milliseconds of the last run by stage, in the order of the stages.
+
+        A canonical file is one stage, ``model``. Pasting masks is not in it: that is done when they
+        are asked for.
+        """
+        return dict(self._session.watch.laps) if self._session else {}
+
     def close(self) -> None:
         """Frees the model. Closing twice is fine; calling a closed detector is a ValueError."""
         if self._session is not None:
@@ -165,7 +193,7 @@ class Detector(Closing):
 
     def __repr__(self) -> str:
         spec = self.spec
-        return f"Detector({str(self._path)!r}, task={spec.task!r}, labels={len(spec.labels)})"
+        return f"Detector({str(self.path)!r}, task={spec.task!r}, labels={len(spec.labels)})"
 
     def _detect(self, images: list[Frame]) -> list[Detections]:
         by_size: dict[tuple[int, ...], list[int]] = {}

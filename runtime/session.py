@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrt.errors import MissingDependencyError, ModelFileError, SpecError
-from maskrt.spec import METADATA_KEY, ModelSpec, TensorSpec
+from maskrt.errors import MissingDependencyError, ModelFileError
+from maskrt.heads import read_spec
+from maskrt.runtime.stopwatch import Stopwatch
+from maskrt.spec import ModelSpec, TensorSpec
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 
@@ -29,6 +31,22 @@ def checked_threshold(name: str, value: float) -> float:
     return float(value)
 
 
+def checked_frames(frames: NDArray[np.uint8], spec: ModelSpec) -> None:
+    """Refuses what is no batch of frames for the model.
+
+    Raises:
+        ValueError: another shape or dtype than uint8 ``[B, H, W, 3]``, or B beyond ``spec.batch``.
+    """
+    shape = frames.shape
+    if frames.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise ValueError(f"frames: found {frames.dtype} {list(shape)}, expected uint8 [B, H, W, 3]")
+    batch = spec.batch
+    if not batch.min <= shape[0] <= batch.max:
+        raise ValueError(
+            f"frames: found a batch of {shape[0]}, the model takes {batch.min} to {batch.max}"
+        )
+
+
 class OnnxRuntimeSession:
     """A loaded ``model.onnx``.
 
@@ -41,6 +59,7 @@ class OnnxRuntimeSession:
     Attributes:
         spec: of the model.
         providers: those that are in use.
+        watch: how long the last run took.
 
     Raises:
         ModelFileError: if the file is missing, broken or not from maskrt, or a provider is missing.
@@ -59,9 +78,10 @@ class OnnxRuntimeSession:
         if threads is not None and (isinstance(threads, bool) or int(threads) < 1):
             raise ValueError(f"threads: found {threads!r}, expected 1 or more, or None")
         self._path = Path(path)
+        self.watch = Stopwatch()
         self._session: Any = _load(self._path, providers, threads)
         self.providers = tuple(self._session.get_providers())
-        self.spec = self._read_spec()
+        self.spec = read_spec(self._path)
         self._check_interface()
 
     def run(
@@ -85,16 +105,7 @@ class OnnxRuntimeSession:
         """
         if self._session is None:
             raise ValueError("the session is closed")
-        batch = self.spec.batch
-        shape = frames.shape
-        if frames.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-            raise ValueError(
-                f"frames: found {frames.dtype} {list(shape)}, expected uint8 [B, H, W, 3]"
-            )
-        if not batch.min <= shape[0] <= batch.max:
-            raise ValueError(
-                f"frames: found a batch of {shape[0]}, the model takes {batch.min} to {batch.max}"
-            )
+        checked_frames(frames, self.spec)
         feeds = {
             "frames": frames,
             "score_threshold": np.float32(checked_threshold("score_threshold", score_threshold)),
@@ -102,23 +113,14 @@ class OnnxRuntimeSession:
         }
         feeds = {name: np.asarray(value) for name, value in feeds.items()}
         names = [output.name for output in self.spec.outputs]
-        return dict(zip(names, self._session.run(names, feeds), strict=True))
+        self.watch.start()
+        outputs = self._session.run(names, feeds)
+        self.watch.lap("model")
+        return dict(zip(names, outputs, strict=True))
 
     def close(self) -> None:
         """Frees the model. Closing twice is fine."""
         self._session = None
-
-    def _read_spec(self) -> ModelSpec:
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise ModelFileError(
-                f"{self._path} is an ONNX file without '{METADATA_KEY}' in its metadata, so it was "
-                "not made by maskrt: export the model with  maskrt export"
-            )
-        try:
-            return ModelSpec.from_json(text)
-        except SpecError as error:
-            raise ModelFileError(f"{self._path}: {error}") from None
 
     def _check_interface(self) -> None:
         """Holds the file's inputs and outputs against the spec."""
@@ -174,7 +176,7 @@ def _fits(spec: TensorSpec, tensor: Any) -> bool:
 
 def _load(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
     try:
-        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+        import onnxruntime
     except ImportError as error:
         if error.name != "onnxruntime":  # it is there, but broken: its own words help more
             raise

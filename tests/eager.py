@@ -1,8 +1,7 @@
-"""Eager torchvision on a fixed canvas: the reference that exported models are held against."""
+"""Eager torchvision on a fixed canvas, random weights worth testing with, and pictures."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,63 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from maskrt.export.adapters.eager import on_canvas
 
-class CanvasTransform(GeneralizedRCNNTransform):
-    """torchvision's transform, whose images also fit the canvas and are padded to all of it."""
-
-    def __init__(self, transform: GeneralizedRCNNTransform, canvas: tuple[int, int]) -> None:
-        super().__init__(
-            transform.min_size,
-            transform.max_size,
-            transform.image_mean,
-            transform.image_std,
-            transform.size_divisible,
-        )
-        self.canvas = canvas
-
-    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        height, width = image.shape[-2:]
-        scale = min(
-            self.min_size[-1] / min(height, width),
-            self.max_size / max(height, width),
-            self.canvas[0] / height,
-            self.canvas[1] / width,
-        )
-        image = nn.functional.interpolate(
-            image[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True
-        )
-        return image[0], target
-
-    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
-        # pasting a hundred masks into a large frame takes minutes, and is tested elsewhere
-        crops = [detections.pop("masks", None) for detections in result]
-        result = super().postprocess(result, image_shapes, original_image_sizes)
-        for detections, masks in zip(result, crops, strict=True):
-            if masks is not None:
-                detections["crops"] = masks[:, 0]
-        return result
-
-    def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
-        batch = images[0].new_zeros(len(images), 3, *self.canvas)
-        for pad, image in zip(batch, images, strict=True):
-            pad[:, : image.shape[1], : image.shape[2]] = image
-        return batch
-
-
-def on_canvas(model: nn.Module, canvas: tuple[int, int]) -> nn.Module:
-    """A copy of the model that works on the canvas; its poolers' scales are those of the canvas."""
-    model = copy.deepcopy(model).eval()
-    model.transform = CanvasTransform(model.transform, canvas).eval()
-    for name in ("box_roi_pool", "mask_roi_pool", "keypoint_roi_pool"):
-        pool = getattr(model.roi_heads, name, None)
-        if pool is not None:
-            pool.scales = pool.map_levels = None
-    # torchvision infers the scales from the first frame's content; a full frame gives the canvas's
-    with torch.no_grad():
-        model([torch.zeros(3, *canvas)])
-    return model
+__all__ = ["detect", "on_canvas", "picture", "spread"]
 
 
 @torch.no_grad()

@@ -51,3 +51,21 @@ def threshold(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0 to 1")
     return value
+
+
+def compute_capability(text: str) -> str:
+    """``86``, ``sm_86`` or ``8.6`` as "8.6"."""
+    digits = text.lower().removeprefix("sm_").replace(".", "")
+    if not digits.isdecimal() or len(digits) not in (2, 3):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a compute capability such as 86 or 8.6"
+        )
+    return f"{digits[:-1]}.{digits[-1]}"
+
+
+def memory(text: str) -> int:
+    """``512M`` or ``2G`` as bytes."""
+    match = re.fullmatch(r"(\d+)([kKmMgG]?)[bB]?", text)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected bytes, such as 512M or 2G")
+    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]

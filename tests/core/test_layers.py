@@ -39,6 +39,8 @@ def module_level(tree):
     while stack:
         node = stack.pop()
         yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue  # types are not imported when the module runs
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             stack += list(ast.iter_child_nodes(node))
 

@@ -1,4 +1,4 @@
-"""Exported models against eager torchvision, detection by detection."""
+"""Exported models against eager torchvision, and bundles against exported models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 import torch
 import torchvision
 
-from maskrt.export import export
+from maskrt.export import build_model, export
+from maskrt.runtime.bundle import BundleSession
 from tests.eager import detect, on_canvas, picture, spread
+from tests.runtime.test_bundle import assert_same
 
 SCORE, BOX, MASK = 1e-4, 0.05, 1e-3
 CANVASES = {"landscape": (224, 320), "portrait": (320, 224)}
@@ -26,9 +28,19 @@ class Exported:
 
     def __init__(self, model, canvas, path) -> None:
         export(model, path, canvas, batch=(1, 2))
+        self.path = path
+        self.bundles = {}
         self.session = onnxruntime.InferenceSession(str(path))
         self.eager = on_canvas(model, canvas)
         self.names = [output.name for output in self.session.get_outputs()]
+
+    def bundle(self, target):
+        """A session of a bundle of the file."""
+        if target not in self.bundles:
+            path = self.path.with_suffix(f".{target}.bundle")
+            build_model(self.path, path, target)
+            self.bundles[target] = BundleSession(path)
+        return self.bundles[target]
 
     def run(self, frames):
         results = self.session.run(None, {"frames": np.stack(frames)})
@@ -83,6 +95,21 @@ def assert_twins(eager, ours):
 def test_single_frames(models, canvas, frame):
     image = picture(FRAMES[frame], seed=len(frame))
     assert_twins(detect(models[canvas].eager, [image])[0], models[canvas].run([image])[0])
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_bundles(models, canvas, frame, target):
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    frames = np.stack([picture(FRAMES[frame], seed=len(frame) + i) for i in range(2)])
+    bundle = models[canvas].bundle(target)
+    for batch in (frames[:1], frames):
+        names = models[canvas].names
+        results = models[canvas].session.run(None, {"frames": batch})
+        expected = dict(zip(names, results, strict=True))
+        assert_same(expected, bundle.run(batch, 0.05, 0.5))
 
 
 @pytest.mark.parametrize("canvas", CANVASES)

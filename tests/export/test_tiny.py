@@ -7,7 +7,7 @@ import torch
 
 from maskrt.calibration.coco_eval import evaluate
 from maskrt.examples import shapes
-from maskrt.export import export, load_model
+from maskrt.export import build_model, export, load_model
 from maskrt.runtime import Detections, Detector
 from maskrt.runtime.masks import paste_probabilities
 from tests.eager import detect, on_canvas
@@ -19,6 +19,15 @@ TASKS = {
     "mask_rcnn": ("bbox", "segm"),
     "keypoint_rcnn": ("bbox", "keypoints"),
 }
+
+
+LIMITS = {
+    ("onnxruntime", "fp32"): 0.001,
+    ("openvino", "fp32"): 0.001,
+    ("onnxruntime", "fp16"): 0.002,
+    ("openvino", "bf16"): 0.005,
+}
+"""How far AP of a bundle may be from the canonical file's."""
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -46,14 +55,40 @@ def results_of_eager(model, frames, truth, spec):
     return results
 
 
+def results_of(detector, frames, truth):
+    """COCO results of a detector."""
+    results = []
+    for frame, entry in zip(frames, truth["images"], strict=True):
+        results += detector(frame).to_coco(entry["id"])
+    return results
+
+
+@pytest.mark.parametrize("built", LIMITS, ids="-".join)
+def test_average_precision_of_bundles(tiny, built, tmp_path):
+    target, precision = built
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    name, _, detector = tiny
+    path = tmp_path / "model.bundle"
+    build_model(detector.path, path, target, precision)
+    frames, truth = shapes.dataset(
+        IMAGES, split="val", seed=0, keypoint_task=name == "keypoint_rcnn"
+    )
+    with Detector(path) as bundle:
+        ours = results_of(bundle, frames, truth)
+    reference = results_of(detector, frames, truth)
+    for kind in TASKS[name]:
+        found = evaluate(truth, ours, (kind,))[f"{kind}/AP"]
+        expected = evaluate(truth, reference, (kind,))[f"{kind}/AP"]
+        assert abs(found - expected) <= LIMITS[built]
+
+
 def test_same_average_precision(tiny):
     name, model, detector = tiny
     frames, truth = shapes.dataset(
         IMAGES, split="val", seed=0, keypoint_task=name == "keypoint_rcnn"
     )
-    ours = []
-    for frame, entry in zip(frames, truth["images"], strict=True):
-        ours += detector(frame).to_coco(entry["id"])
+    ours = results_of(detector, frames, truth)
     theirs = results_of_eager(on_canvas(model, CANVAS), frames, truth, detector.spec)
     for kind in TASKS[name]:
         through_onnx = evaluate(truth, ours, (kind,))[f"{kind}/AP"]

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from maskrt.artefact import ArtefactHead
 from maskrt.errors import FrameError, ModelFileError
 from maskrt.runtime import Detector
 from maskrt.runtime import detector as module
+from maskrt.runtime.machine import Gpu, Machine
 
 
 def flat(value, height=6, width=8):
@@ -137,10 +139,34 @@ def test_close(spec, make_model):
     assert detector.spec == spec
 
 
-@pytest.mark.parametrize("suffix", [".engine", ".bundle", ".plan", ".ENGINE"])
-def test_files_for_later_versions(tmp_path, suffix):
-    with pytest.raises(ModelFileError, match=r"runs \.onnx files"):
-        Detector(tmp_path / f"model{suffix}")
+def plan(path, head):
+    """A file with a plan's head among bytes that mean nothing."""
+    path.write_bytes(bytes(1000) + head.to_name().encode() + bytes(1000))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".engine", ".plan", ".ENGINE"])
+def test_a_plan_on_a_machine_without_a_gpu(tmp_path, spec, monkeypatch, suffix):
+    head = ArtefactHead(
+        "tensorrt", "fp16", "10.3.0", "0.1.0", "linux-aarch64", spec, compute_capabilities=("8.7",)
+    )
+    monkeypatch.setattr(
+        module, "this_machine", lambda: Machine("linux-x86_64", "3.12", no_gpu="no NVIDIA driver")
+    )
+    with pytest.raises(ModelFileError, match=r"10\.3\.0 for sm_87 .* no GPU was found: no NV"):
+        Detector(plan(tmp_path / f"model{suffix}", head))
+
+
+def test_plans_do_not_run_yet(tmp_path, spec, monkeypatch):
+    head = ArtefactHead(
+        "tensorrt", "fp16", "11.4.0", "0.1.0", "linux-x86_64", spec, compute_capabilities=("8.9",)
+    )
+    here = Machine(
+        "linux-x86_64", "3.12", (Gpu("some GPU", "8.9", 1 << 33),), libraries={"tensorrt": "11.4.0"}
+    )
+    monkeypatch.setattr(module, "this_machine", lambda: here)
+    with pytest.raises(ModelFileError, match="does not run them yet"):
+        Detector(plan(tmp_path / "model.engine", head))
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model"])

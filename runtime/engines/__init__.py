@@ -1,0 +1,71 @@
+"""What runs the dense stages of a bundle: one module for each target's library.
+
+An engine takes and gives arrays by name; what it gives may be memory of its own, which the next run
+overwrites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from maskrt.artefact import ArtefactHead
+from maskrt.errors import ModelFileError
+from maskrt.manifest import Stage
+from maskrt.runtime.memory import Memory
+
+
+class StageEngine(Protocol):
+    """A loaded stage."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Runs the stage.
+
+        Args:
+            inputs: by role, of the dtypes and shapes of the manifest, contiguous.
+
+        Returns:
+            The outputs by role. They are valid until the next run.
+        """
+
+    def close(self) -> None:
+        """Frees what the stage holds."""
+
+
+class EngineLibrary(Protocol):
+    """A target's library."""
+
+    @property
+    def memory(self) -> Memory:
+        """Where its stages read and write."""
+
+    def load(self, stage: Stage, files: Sequence[bytes]) -> StageEngine:
+        """Loads a stage from its files, in the manifest's order.
+
+        Raises:
+            ModelFileError: the library cannot read them.
+        """
+
+
+def open_library(head: ArtefactHead, threads: int | None) -> EngineLibrary:
+    """What runs the stages of a bundle's target.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+        ModelFileError: the target has no stages.
+    """
+    if head.target == "onnxruntime":
+        from maskrt.runtime.engines.ort import OnnxRuntime
+
+        return OnnxRuntime(threads)
+    if head.target == "openvino":
+        from maskrt.runtime.engines.vino import OpenVino
+
+        return OpenVino(head.precision, threads)
+    if head.target == "tensorrt-rtx":
+        from maskrt.runtime.engines.rtx import TensorRTRTX
+
+        return TensorRTRTX()
+    raise ModelFileError(f"this version of maskrt does not run bundles of the target {head.target}")

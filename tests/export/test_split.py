@@ -1,0 +1,77 @@
+"""Splitting the heads off a plugin graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from maskrt.errors import UnsupportedModelError
+from maskrt.export.canonical import load_canonical
+from maskrt.export.passes import to_tensorrt
+from maskrt.export.plan import bucket_profiles
+from maskrt.export.split import split_heads
+
+
+def shapes(values):
+    return {
+        value.name: tuple(
+            dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim
+        )
+        for value in values
+    }
+
+
+@pytest.fixture(params=[("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1)], ids=str)
+def parts(request, canonical):
+    path = canonical(*request.param)
+    spec = load_canonical(path)[1]
+    model, _ = to_tensorrt(onnx.load(path), "fp16")
+    return spec, *split_heads(model, spec)
+
+
+def test_what_passes_between_the_parts(parts):
+    spec, first, second = parts
+    given, taken = shapes(first.graph.output), shapes(second.graph.input)
+    outputs = {output.name for output in spec.outputs[:4]}
+    assert set(given) - outputs == set(taken) - {"labels", "num_detections"}
+    assert outputs <= set(given)
+    batch = "B" if spec.batch.dynamic else 1
+    assert taken["boxes_canvas"] == (batch, "D", 4)
+    assert taken["labels"] == (batch, "D")
+    assert ("scale" in taken) == bool(spec.keypoint)
+    assert list(shapes(second.graph.output)) == [output.name for output in spec.outputs[4:]]
+    types = {v.name: v.type.tensor_type.elem_type for v in first.graph.output}
+    for value in second.graph.input:
+        assert value.type.tensor_type.elem_type == types[value.name]
+
+
+def test_operators_of_the_parts(parts):
+    _, first, second = parts
+    operators = [
+        sorted(node.op_type for node in part.graph.node if node.domain == "maskrt")
+        for part in (first, second)
+    ]
+    before = ["DetectionNMS", "Letterbox", "MultilevelRoIAlign", "Proposals"]
+    assert operators[0] == before
+    assert operators[1] in (
+        ["MaskSelect", "MultilevelRoIAlign"],
+        ["KeypointDecode", "MultilevelRoIAlign"],
+    )
+
+
+def test_a_profile_for_each_bucket(parts):
+    spec, _, second = parts
+    profiles = bucket_profiles(second, spec, (8, 40))
+    assert len(profiles) == 2
+    low, _, high = profiles[0].shapes["boxes_canvas"]
+    assert low == (spec.batch.min, 8, 4)
+    assert high == (spec.batch.max, 8, 4)
+    assert profiles[1].shapes["labels"][0] == (spec.batch.min, 40)
+
+
+def test_no_heads_to_split(canonical):
+    model, spec = load_canonical(canonical("mask_rcnn"))
+    with pytest.raises(UnsupportedModelError, match="--split-heads"):
+        split_heads(model, replace(spec, mask=None))
