@@ -1,14 +1,17 @@
 """Whole-model time on this CPU, in one run: from a uint8 frame to detections in frame pixels.
 
     python benchmarks/cpu_model.py                        # R50-FPN, 800x1088, 100 detections
-    python benchmarks/cpu_model.py --runs 9 --json out.json
+    python benchmarks/cpu_model.py --detections 10 --runs 9 --json out.json
 
-Compared are eager torchvision, torchvision's own ONNX export on ONNX Runtime, and the canonical
-file on ONNX Runtime. Weights are random, with class scores that give the wanted number of
-detections; all three run the same weights on the same frame with the same number of threads, in
-turn, and medians are printed. Eager and torchvision's export take a float image and give pasted
-full-frame float masks, as torchvision defines them; ours takes the uint8 frame and gives boxes and
-masks, pasted as bool crops (``--dense``: pasted as full-frame bool masks).
+Compared are eager torchvision, torchvision's own ONNX export on ONNX Runtime, the canonical file on
+ONNX Runtime, and bundles of it. Weights are random, with class scores that give the wanted number
+of detections; all run the same weights on the same frame with the same number of threads, in turn,
+and medians are printed, for the bundles also those of their stages. Eager and torchvision's export
+take a float image and give pasted full-frame float masks, as torchvision defines them; ours takes
+the uint8 frame and gives boxes and masks, pasted as bool crops (``--dense``: pasted as full-frame
+bool masks).
+
+A bundle in bfloat16 is measured where the CPU has it (Linux).
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from maskrt.artefact import LIBRARIES, BuildPrecision, Target
 from maskrt.commands.arguments import size
 from maskrt.commands.console import Steps, console, table
-from maskrt.export import export
+from maskrt.export import build_model, export
 from maskrt.runtime import Detector
 
 
@@ -82,25 +86,36 @@ def torchvision_onnx(
     return run
 
 
-def canonical(
-    model: torch.nn.Module,
-    canvas: tuple[int, int],
-    frame: NDArray[np.uint8],
-    folder: Path,
-    threads: int,
-    dense: bool,
-) -> Callable[[], int]:
-    """The canonical file, through the runtime."""
-    path = folder / "maskrt.onnx"
-    export(model, path, canvas)
-    detector = Detector(path, threads=threads)
+class Ours:
+    """A file of maskrt, through the runtime; ``stages`` holds milliseconds of every run."""
 
-    def run() -> int:
-        result = detector(frame)
-        _ = result.masks if dense else result.mask_crops
+    def __init__(self, path: Path, frame: NDArray[np.uint8], threads: int, dense: bool) -> None:
+        self.detector = Detector(path, threads=threads)
+        self.frame, self.dense = frame, dense
+        self.stages: list[dict[str, float]] = []
+
+    def __call__(self) -> int:
+        """Runs the frame."""
+        result = self.detector(self.frame)
+        started = time.perf_counter()
+        _ = result.masks if self.dense else result.mask_crops
+        pasting = (time.perf_counter() - started) * 1e3
+        self.stages.append({**self.detector.timings, "paste masks": pasting})
         return len(result)
 
-    return run
+
+def bundles(canonical: Path) -> dict[str, Path]:
+    """Bundles of a canonical file for CPUs, by their names in the table."""
+    wanted: list[tuple[Target, BuildPrecision]] = [("onnxruntime", "fp32"), ("openvino", "fp32")]
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file() and "bf16" in flags.read_text(encoding="utf-8"):
+        wanted.append(("openvino", "bf16"))
+    paths = {}
+    for target, precision in wanted:
+        path = canonical.with_name(f"{target}.{precision}.bundle")
+        build_model(canonical, path, target, precision)
+        paths[f"maskrt, bundle, {LIBRARIES[target]} {precision}"] = path
+    return paths
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -160,26 +175,44 @@ def main() -> None:
         step("Exporting: torchvision's way")
         theirs = torchvision_onnx(model, cells, folder, options.threads)
         step("Exporting: maskrt")
-        ours = canonical(model, options.canvas, cells, folder, options.threads, options.dense)
-        candidates = {
+        canonical = folder / "maskrt.onnx"
+        export(model, canonical, options.canvas)
+        step("Building bundles")
+        paths = {"maskrt, canonical, ONNX Runtime": canonical, **bundles(canonical)}
+        ours = {
+            name: Ours(path, cells, options.threads, options.dense) for name, path in paths.items()
+        }
+        candidates: dict[str, Callable[[], int]] = {
             "torchvision, eager": eager(model, cells),
             "its export, ONNX Runtime": theirs,
-            "maskrt, ONNX Runtime": ours,
+            **ours,
         }
         figures = measure(candidates, options.runs, step)
-    best = min(v["median_ms"] for k, v in figures.items() if not k.startswith("maskrt"))
+    stages = {name: run.stages[1:] for name, run in ours.items() if "bundle" in name}
+    for name, laps in stages.items():
+        figures[name]["stages_ms"] = {k: statistics.median(lap[k] for lap in laps) for k in laps[0]}
+    reference = figures["torchvision, eager"]["median_ms"]
     table(
         f"{options.model}, frame {frame_size[1]}x{frame_size[0]}, canvas "
         f"{options.canvas[1]}x{options.canvas[0]}, {options.threads} threads, {options.runs} runs",
-        ("", "detections", "median ms", "min", "max", "of the best peer"),
+        ("", "detections", "median ms", "min", "max", "of eager"),
         (
             (
                 name,
                 v["detections"],
                 *(f"{v[key]:.0f}" for key in ("median_ms", "min_ms", "max_ms")),
-                f"{v['median_ms'] / best:.2f}x",
+                f"{v['median_ms'] / reference:.2f}x",
             )
             for name, v in figures.items()
+        ),
+    )
+    names = list(stages)
+    table(
+        "Milliseconds by stage, medians",
+        ("", *(name.removeprefix("maskrt, bundle, ") for name in names)),
+        (
+            (stage, *(f"{figures[name]['stages_ms'][stage]:.1f}" for name in names))
+            for stage in figures[names[0]]["stages_ms"]
         ),
     )
     if options.json:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -13,10 +14,11 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
+from maskrt.artefact import LIBRARIES, Target
 from maskrt.calibration.coco_eval import evaluate
 from maskrt.commands.console import Steps, console, table, track
 from maskrt.examples import shapes
-from maskrt.export import export, load_model
+from maskrt.export import build_model, export, load_model
 from maskrt.runtime import Detections, Detector
 from maskrt.runtime.frames import Frame
 from maskrt.runtime.sinks import FolderSink, open_sink, write_image
@@ -47,6 +49,18 @@ TASKS = (
 
 
 @dataclass
+class Outcome:
+    """What one file of a model did."""
+
+    title: str
+    size: int
+    """Bytes."""
+    accuracy: dict[str, float]
+    milliseconds: float
+    """Of a detection, median over the held-out images."""
+
+
+@dataclass
 class Clock:
     """Milliseconds by stage."""
 
@@ -69,45 +83,60 @@ def run_demo(output: Path, *, images: int) -> None:
     """
     started = time.perf_counter()
     pictures: list[Frame] = []
-    rows = []
+    outcomes: list[Outcome] = []
+    clocks: dict[str, Clock] = {}
+    target = cpu_target()
     for task in TASKS:
-        model = output / f"{task.name}.onnx"
+        canonical, bundle = (output / f"{task.name}{s}" for s in (".onnx", ".bundle"))
         with Steps() as step:
-            _export(task, model, step)
-        with Detector(model) as detector:
-            clock = Clock()
-            drawn, found = _film(task, detector, output, clock)
+            _export(task, canonical, step)
+            build_model(canonical, bundle, target, progress=step)
+        with Detector(bundle) as detector:
+            clocks[task.name] = Clock()
+            drawn, _ = _film(task, detector, output, clocks[task.name])
             pictures += _spread_out(drawn, 8 if task.name == "masks" else 4)
-            accuracy = _accuracy(task, detector, images)
-        rows.append((task, found, accuracy, clock))
+        for path, kind in ((canonical, "ONNX file"), (bundle, f"{LIBRARIES[target]} bundle")):
+            with Detector(path) as detector:
+                outcomes.append(_accuracy(task, kind, path, detector, images))
 
     sheet = output / "contact_sheet.png"
     write_image(sheet, contact_sheet(pictures, SHEET[1]))
     console.print(
-        f"\n{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]}, canvas {CANVAS[1]}x{CANVAS[0]}, "
-        f"ONNX Runtime on this CPU; AP on {images} held-out images",
+        f"\nCanvas {CANVAS[1]}x{CANVAS[0]}, on this CPU; AP on {images} held-out images",
         highlight=False,
     )
-    table("", ("", *(task.name for task, *_ in rows)), _lines(rows))
+    table("", ("", *(outcome.title for outcome in outcomes)), _lines(outcomes))
+    table(
+        f"{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]} with the bundles, median ms",
+        ("", *clocks),
+        (
+            (stage, *(f"{median(clock.stages[stage]):.1f}" for clock in clocks.values()))
+            for stage in next(iter(clocks.values())).stages
+        ),
+    )
     for path, what in (
         (sheet, "contact sheet"),
         (output / "frames", "annotated frames"),
         (output / "masks.mp4", "the film"),
         (output / "masks.onnx", "canonical ONNX, opens in Netron"),
+        (output / "masks.bundle", f"built for {LIBRARIES[target]}"),
     ):
         console.print(f"  {path}  ({what})", highlight=False)
     console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
 
 
-def _lines(rows: list[tuple[Task, int, dict[str, float], Clock]]) -> Iterator[list[str]]:
-    """The table: what was measured by rows, the models by columns."""
-    yield ["detections", *(str(found) for _, found, _, _ in rows)]
+def cpu_target() -> Target:
+    """The faster of what is installed for CPUs."""
+    return "openvino" if find_spec("openvino") else "onnxruntime"
+
+
+def _lines(outcomes: list[Outcome]) -> Iterator[list[str]]:
+    """The table: what was measured by rows, the files by columns."""
     for key, name in (("bbox", "box AP"), ("segm", "mask AP"), ("keypoints", "keypoint AP")):
-        values = (accuracy.get(f"{key}/AP") for _, _, accuracy, _ in rows)
+        values = (outcome.accuracy.get(f"{key}/AP") for outcome in outcomes)
         yield [name, *("-" if value is None else f"{value:.3f}" for value in values)]
-    for stage in rows[0][3].stages:
-        times = (median(clock.stages[stage]) for *_, clock in rows)
-        yield [f"{stage}, median", *(f"{value:.1f} ms" for value in times)]
+    yield ["detect, median", *(f"{outcome.milliseconds:.1f} ms" for outcome in outcomes)]
+    yield ["file", *(f"{outcome.size / 1e6:.1f} MB" for outcome in outcomes)]
 
 
 def _export(task: Task, path: Path, step: Steps) -> None:
@@ -150,13 +179,20 @@ def _film(task: Task, detector: Detector, output: Path, clock: Clock) -> tuple[l
     return drawn, found
 
 
-def _accuracy(task: Task, detector: Detector, images: int) -> dict[str, float]:
+def _accuracy(task: Task, kind: str, path: Path, detector: Detector, images: int) -> Outcome:
     frames, truth = shapes.dataset(
         images, split="val", seed=0, keypoint_task=task.name == "keypoints"
     )
-    return evaluate(
-        truth, coco_results(detector, frames, truth, f"AP: {task.name}"), task.iou_types
-    )
+    clock = Clock()
+
+    def timed(frame: Frame) -> Detections:
+        with clock.stage("detect"):
+            return detector(frame)
+
+    title = f"{task.name}, {kind}"
+    results = coco_results(timed, frames, truth, f"AP: {title}")
+    found = evaluate(truth, results, task.iou_types)
+    return Outcome(title, path.stat().st_size, found, median(clock.stages["detect"]))
 
 
 def coco_results(

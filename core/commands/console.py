@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,12 +31,12 @@ def table(
     *,
     align: Literal["left", "right"] = "right",
 ) -> None:
-    """Prints a table; ``align`` is that of every column but the first."""
-    shown = Table(title=title or None, title_justify="left")
+    """Prints a table; ``align`` is that of every column but the first. Text stands for itself."""
+    shown = Table(title=escape(title) or None, title_justify="left")
     for i, column in enumerate(columns):
-        shown.add_column(column, justify=align if i else "left")
+        shown.add_column(escape(column), justify=align if i else "left")
     for row in rows:
-        shown.add_row(*map(str, row))
+        shown.add_row(*(escape(str(cell)) for cell in row))
     console.print(shown)
 
 

@@ -3,38 +3,128 @@
 from __future__ import annotations
 
 import argparse
+import json
+import warnings
 from pathlib import Path
+from typing import Any
 
+from maskrt import heads
+from maskrt.artefact import LIBRARIES, ArtefactHead
+from maskrt.errors import ModelFileError
 from maskrt.spec import ModelSpec
 
 NAME = "inspect"
-HELP = "what a model file holds"
-DESCRIPTION = "Prints the spec that travels with a model file."
+HELP = "what a model file holds, and whether it runs here"
+DESCRIPTION = """\
+Prints the spec that travels with a model file; for engines and bundles also
+what they were built with, and whether they run on this machine. Reads a few
+kilobytes: the file is not loaded, so it may be of any machine and version.
+"""
 EPILOG = """\
 examples:
-  maskrt inspect model.onnx          # a summary
-  maskrt inspect model.onnx --json   # the whole spec, for other programs
+  maskrt inspect model.onnx            # a summary
+  maskrt inspect model.onnx --json     # the whole spec, for other programs
+  maskrt inspect model.engine          # built with what, for which GPU
+  maskrt inspect model.bundle --json   # head, entries, and whether it runs here
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a model.onnx")
-    parser.add_argument("--json", action="store_true", help="the whole spec as JSON")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a model.onnx, model.engine or model.bundle"
+    )
+    parser.add_argument("--json", action="store_true", help="everything as JSON")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Runs the command."""
-    from maskrt.runtime import Detector
-
-    with Detector(options.file) as detector:
-        spec = detector.spec
-    if options.json:
-        print(spec.to_json(indent=2))
+    file: Path = options.file
+    if file.suffix.lower() == ".onnx":
+        spec = heads.read_spec(file)
+        if options.json:
+            print(spec.to_json(indent=2))
+        else:
+            _table(str(file), summary(spec))
         return
+    head = heads.read_head(file)
+    is_bundle = file.suffix.lower() in heads.BUNDLES
+    entries = heads.bundle_entries(file) if is_bundle else []
+    problem, remarks = _runs_here(head, file)
+    if options.json:
+        print(json.dumps(_plain(file, head, entries, problem, remarks), indent=2))
+        return
+    _table(str(file), [*head_summary(head), *summary(head.spec)])
+    if entries:
+        rows = [(name, f"{size / 1e3:,.1f} kB") for name, size in entries]
+        _table("entries", rows, align="right")
+    from maskrt.commands.console import console
+
+    for line in remarks:
+        console.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
+    told = f"does not run here: {problem}" if problem else "runs on this machine"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def head_summary(head: ArtefactHead) -> list[tuple[str, str]]:
+    """The head in a few rows."""
+    gpus = ", ".join(head.compute_capabilities)
+    if gpus and head.hardware_compatible:
+        gpus += " and later"
+    library = f"{LIBRARIES[head.target]} {head.library}"
+    if head.version_compatible:
+        library += " (runs with later versions, too)"
+    plugins = "none"
+    if head.plugins_version:
+        embedded = ", embedded" if head.plugins_embedded else ""
+        plugins = f"interface {head.plugins_version}{embedded} {head.plugins_sha256[:16]}".rstrip()
+    rows = [
+        ("target", head.target),
+        ("built with", library),
+        ("built on", f"{head.platform}, maskrt {head.maskrt}"),
+        ("compute capability", gpus or "any"),
+        ("precision built", head.precision),
+        ("plugins", plugins),
+        ("built from", f"ONNX file {head.source_sha256[:16]}" if head.source_sha256 else "unknown"),
+    ]
+    if head.part:
+        rows.append(("part", head.part))
+    return rows
+
+
+def _runs_here(head: ArtefactHead, file: Path) -> tuple[str, list[str]]:
+    """Why the file does not run here, empty if it does; and remarks."""
+    from maskrt.runtime.compatibility import check
+    from maskrt.runtime.machine import this_machine
+
+    problem = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            check(head, this_machine(), file)
+        except ModelFileError as error:
+            problem = str(error)
+    return problem, [str(warning.message) for warning in caught]
+
+
+def _plain(
+    file: Path, head: ArtefactHead, entries: list[tuple[str, int]], problem: str, remarks: list[str]
+) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "size": file.stat().st_size,
+        "head": head.to_plain(),
+        "entries": [{"name": name, "size": size} for name, size in entries],
+        "runs_here": not problem,
+        "problem": problem,
+        "remarks": remarks,
+    }
+
+
+def _table(title: str, rows: list[tuple[str, str]], align: Any = "left") -> None:
     from maskrt.commands.console import table
 
-    table(str(options.file), ("", "value"), summary(spec), align="left")
+    table(title, ("", "value"), [(name, value) for name, value in rows], align=align)
 
 
 def summary(spec: ModelSpec) -> list[tuple[str, str]]:

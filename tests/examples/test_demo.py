@@ -19,9 +19,10 @@ def test_demo(tmp_path, monkeypatch, capsys):
     for name in ("masks", "keypoints"):
         video = cv2.VideoCapture(str(tmp_path / f"{name}.mp4"))
         assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
-        assert (tmp_path / f"{name}.onnx").stat().st_size > 1_000_000
+        for suffix in ("onnx", "bundle"):
+            assert (tmp_path / f"{name}.{suffix}").stat().st_size > 1_000_000
     printed = capsys.readouterr().out
-    for word in ("detections", "box AP", "mask AP", "keypoint AP", "detect", "contact_sheet.png"):
+    for word in ("bundle", "box AP", "mask AP", "keypoint AP", "detect", "contact_sheet.png"):
         assert word in printed
 
 
