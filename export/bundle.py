@@ -19,7 +19,7 @@ from maskrt.errors import MaskrtError, MissingDependencyError
 from maskrt.export.builder import BuildOptions, build_engine, make_head, stage_profiles
 from maskrt.export.canonical import load_canonical
 from maskrt.export.partition import DenseStage, partition
-from maskrt.export.passes import STAGES, Context, apply
+from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
 from maskrt.export.report import BuildReport
 from maskrt.files import replacing, sha256_of
 from maskrt.manifest import Layout, Manifest, Stage
@@ -79,8 +79,9 @@ def write_bundle(
     say("Cutting it into stages")
     # OpenVINO takes a float32 graph, and what it is to be computed in as a setting
     typed: BuildPrecision = "fp32" if target == "openvino" else precision
-    model, report.notes = apply(model, STAGES, Context(spec, typed, float32))
     layout: Layout = "channels_last" if target == "tensorrt-rtx" else "linear"
+    passes = STAGES_CHANNELS_LAST if layout == "channels_last" else STAGES
+    model, report.notes = apply(model, passes, Context(spec, typed, float32))
     stages: list[Stage] = []
     contents: Files = {}
     for dense in partition(model, spec, layout=layout):

@@ -28,11 +28,11 @@ def load_canonical(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Model
             f"{file} is no ONNX file, or a damaged one: copy or export it again ({error})"
         ) from None
     spec = read_spec(model, str(file))
-    if not any(node.domain == DOMAIN for node in model.graph.node):
-        raise ModelFileError(
-            f"{file} has no nodes of the domain '{DOMAIN}', another tool has rewritten it: build "
-            "from the file that  maskrt export  wrote"
-        )
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    bodies = {body.name for body in model.functions if body.domain == DOMAIN}
+    if not used or used - bodies:
+        what = "is a graph of TensorRT plugins" if used else "was rewritten by another tool"
+        raise ModelFileError(f"{file} {what}: build from the model.onnx that  maskrt export  wrote")
     return model, spec
 
 

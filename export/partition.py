@@ -156,7 +156,13 @@ def _channels_last(graph: gs.Graph) -> None:
             rows, channels, height, width = tensor.shape
             shape = [rows, height, width, channels]
             outer = gs.Variable(tensor.name, tensor.dtype, shape)
-            _transpose(graph, outer, tensor, [0, 3, 1, 2], inner=tensor)
+            for reader in [n for n in tensor.outputs if n.op == "Transpose"]:
+                if reader.attrs["perm"] == [0, 2, 3, 1]:  # it wants what the pooler leaves
+                    for node in list(reader.outputs[0].outputs):
+                        node.inputs[node.inputs.index(reader.outputs[0])] = outer
+                    reader.inputs.clear()
+            if tensor.outputs:
+                _transpose(graph, outer, tensor, [0, 3, 1, 2], inner=tensor)
             graph.inputs[i] = outer
     for i, tensor in enumerate(list(graph.outputs)):
         if "features" in tensor.name:

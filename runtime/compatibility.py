@@ -95,11 +95,10 @@ def sm(compute_capability: str) -> str:
 def _check_gpu(head: ArtefactHead, machine: Machine, file: Path) -> None:
     if machine.gpus:
         return
-    onnx = f"{file.stem}.onnx"
     raise ModelFileError(
         f"{file} was built with {_built(head)} and needs an NVIDIA GPU; no GPU was found: "
-        f"{machine.no_gpu or 'the driver shows none'}. On the CPU, run  {onnx}  itself, or  "
-        f"maskrt build {onnx} --target openvino -o {file.stem}.bundle"
+        f"{machine.no_gpu or 'the driver shows none'}. On the CPU, run the model.onnx that "
+        f"it was built from, or  maskrt build model.onnx --target openvino -o {file.stem}.bundle"
     )
 
 

@@ -55,12 +55,12 @@ def threshold(text: str) -> float:
 
 def compute_capability(text: str) -> str:
     """``86``, ``sm_86`` or ``8.6`` as "8.6"."""
-    digits = text.lower().removeprefix("sm_").replace(".", "")
-    if not digits.isdecimal() or len(digits) not in (2, 3):
+    match = re.fullmatch(r"(?:sm_)?(\d{1,2})\.?(\d)", text.lower())
+    if not match:
         raise argparse.ArgumentTypeError(
             f"found {text!r}, expected a compute capability such as 86 or 8.6"
         )
-    return f"{digits[:-1]}.{digits[-1]}"
+    return f"{match[1]}.{match[2]}"
 
 
 def memory(text: str) -> int:

@@ -126,10 +126,10 @@ def execute(options: argparse.Namespace) -> None:
         except ModuleNotFoundError as error:
             raise MissingDependencyError(str(error.name), "export") from error
         try:
-            report = _build(options, step)
+            notes, report = _build(options, step)
         except ValueError as error:  # options that do not suit each other or the model
             raise MaskrtError(str(error)) from error
-    for note in report.notes if report else []:
+    for note in notes:
         console.print(f"note: {note}", highlight=False)
     megabytes = options.output.stat().st_size / 1e6
     seconds = time.perf_counter() - started
@@ -144,16 +144,17 @@ def execute(options: argparse.Namespace) -> None:
         console.print(f"next:  maskrt compare {options.model} {options.output} --images DIR")
 
 
-def _build(options: argparse.Namespace, step: Any) -> BuildReport | None:
+def _build(options: argparse.Namespace, step: Any) -> tuple[list[str], BuildReport | None]:
+    """Notes, and what was built; the plugin graph alone is no build."""
     from maskrt.export.build import build_model
     from maskrt.export.plan import write_plugin_graph
 
     kept = _kept_in_float32(options, step)
     if options.output.suffix.lower() == ".onnx":
         step("Replacing operators by plugins")
-        write_plugin_graph(options.model, options.output, options.precision, float32=kept)
-        return None
-    return build_model(
+        notes = write_plugin_graph(options.model, options.output, options.precision, float32=kept)
+        return notes, None
+    report = build_model(
         options.model,
         options.output,
         options.target,
@@ -164,6 +165,7 @@ def _build(options: argparse.Namespace, step: Any) -> BuildReport | None:
         float32=kept,
         progress=step,
     )
+    return report.notes, report
 
 
 def _check_output(options: argparse.Namespace) -> None:
@@ -222,7 +224,7 @@ def _kept_in_float32(options: argparse.Namespace, step: Any) -> frozenset[str]:
     step("Looking at the ranges of values")
     model, _ = load_canonical(options.model)
     with open_source(options.check_images) as source:
-        values = largest_values(model, (frame[None] for frame in source))
+        values = largest_values(model, source)
     return overflowing(values, options.precision)
 
 

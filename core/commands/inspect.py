@@ -83,7 +83,7 @@ def head_summary(head: ArtefactHead) -> list[tuple[str, str]]:
         ("built with", library),
         ("built on", f"{head.platform}, maskrt {head.maskrt}"),
         ("compute capability", gpus or "any"),
-        ("precision built", head.precision),
+        *([("precision built", head.precision)] if head.precision != head.spec.precision else []),
         ("plugins", plugins),
         ("built from", f"ONNX file {head.source_sha256[:16]}" if head.source_sha256 else "unknown"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import maskrt
 from maskrt.artefact import ArtefactHead, Target
 from maskrt.export.builder.capabilities import capabilities
@@ -58,7 +60,8 @@ def make_head(
         library=library,
         maskrt=maskrt.__version__,
         platform=platform_name(),
-        spec=spec,
+        # an INT8 model is INT8 whatever the rest of it is
+        spec=spec if spec.precision == "int8" else replace(spec, precision=precision),
         source_sha256=source_sha256,
         compute_capabilities=chosen,
         hardware_compatible=options.hardware_compatible,

@@ -4,7 +4,8 @@ A pass does one thing to an ``onnx_graphsurgeon`` graph and returns notes for th
 The lists below are all the orders in which they are run:
 
 * ``TENSORRT``: canonical → a graph of TensorRT plugin nodes, one engine;
-* ``STAGES``: what comes before the graph is cut into dense stages, for targets without plugins.
+* ``STAGES``: what comes before the graph is cut into dense stages, for targets without plugins;
+* ``STAGES_CHANNELS_LAST``: the same, where RoI features pass between stages channels last.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from maskrt.export.passes.tidy import tidy
 
 __all__ = [
     "STAGES",
+    "STAGES_CHANNELS_LAST",
     "TENSORRT",
     "Context",
     "GraphPrecision",
@@ -48,6 +50,13 @@ TENSORRT: tuple[Pass, ...] = (
 )
 DEFAULTS = 4  # IR version from which an initializer is an input only if it can be overridden
 STAGES: tuple[Pass, ...] = (drop_functions, fold_constants, lower_precision, tidy)
+STAGES_CHANNELS_LAST: tuple[Pass, ...] = (
+    drop_functions,
+    fold_constants,
+    permute_fc,
+    lower_precision,
+    tidy,
+)
 
 
 def apply(
