@@ -4,12 +4,12 @@
     python benchmarks/cpu_model.py --detections 10 --runs 9 --json out.json
 
 Compared are eager torchvision, torchvision's own ONNX export on ONNX Runtime, the canonical file on
-ONNX Runtime, and bundles of it. Weights are random, with class scores that give the wanted number
-of detections; all run the same weights on the same frame with the same number of threads, in turn,
-and medians are printed, for the bundles also those of their stages. Eager and torchvision's export
-take a float image and give pasted full-frame float masks, as torchvision defines them; ours takes
-the uint8 frame and gives boxes and masks, pasted as bool crops (``--dense``: pasted as full-frame
-bool masks).
+ONNX Runtime, and bundles of it. Weights are random, with class scores and a score threshold that
+give the wanted number of detections, out of up to 100; all run the same weights on the same frame
+with the same number of threads, in turn, and medians are printed, for the bundles also those of
+their stages. Eager and torchvision's export take a float image and give pasted full-frame float
+masks, as torchvision defines them; ours takes the uint8 frame and gives boxes and masks, pasted as
+bool crops (``--dense``: pasted as full-frame bool masks).
 
 A bundle in bfloat16 is measured where the CPU has it (Linux).
 """
@@ -38,29 +38,43 @@ from maskrt.commands.console import Steps, console, table
 from maskrt.export import build_model, export
 from maskrt.runtime import Detector
 
+SLOTS = 100  # torchvision's default of box_detections_per_img
+
 
 def build(name: str, detections: int, frame: NDArray[np.uint8]) -> torch.nn.Module:
-    """A seeded random model that finds exactly ``detections`` objects in the frame."""
+    """A seeded random model for up to 100 objects that finds ``detections`` in the frame."""
     torch.manual_seed(0)
+    slots = max(SLOTS, detections)
     model = torchvision.models.get_model(
-        name, weights=None, weights_backbone=None, box_detections_per_img=detections
+        name, weights=None, weights_backbone=None, box_detections_per_img=slots
     ).eval()
     # untrained class scores are all about 1/91, below the threshold: spread them until enough pass
     weight = model.roi_heads.box_predictor.cls_score.weight
     for _ in range(20):
-        if eager(model, frame)() == detections:
-            return model
+        if eager(model, frame)() == slots:
+            break
         weight.data *= 1.5
-    raise SystemExit(f"no weights give {detections} detections: ask for fewer")
+    else:
+        raise SystemExit(f"no weights give {slots} detections")
+    if detections < slots:
+        with torch.inference_mode():
+            scores = model([to_tensor(frame)])[0]["scores"]
+        # ties would leave too many or too few: half way between two scores
+        model.roi_heads.score_thresh = float(scores[detections - 1 : detections + 1].mean())
+    return model
+
+
+def to_tensor(frame: NDArray[np.uint8]) -> torch.Tensor:
+    """What torchvision's models take: RGB, float32 from 0 to 1, [3, H, W]."""
+    return torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float().div_(255)
 
 
 def eager(model: torch.nn.Module, frame: NDArray[np.uint8]) -> Callable[[], int]:
     """torchvision as its users call it."""
 
     def run() -> int:
-        image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float().div_(255)
         with torch.inference_mode():
-            return len(model([image])[0]["boxes"])
+            return len(model([to_tensor(frame)])[0]["boxes"])
 
     return run
 
@@ -70,7 +84,7 @@ def torchvision_onnx(
 ) -> Callable[[], int]:
     """torchvision's documented export (TorchScript-based: the newer exporter fails on it)."""
     path = folder / "torchvision.onnx"
-    image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float().div(255)
+    image = to_tensor(frame)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
