@@ -12,7 +12,7 @@ VIEW := build/view/maskrt
 # where none is given: compiling the kernels for all architectures is what `make plugins` is for
 CMAKE_ARGS ?= -DMASKRT_CUDA=OFF
 export CMAKE_ARGS
-CXX_FILES = $(shell find plugins tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CXX_FILES = $(shell find plugins tests -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: demo test lint format bench native plugins clean help FORCE
 

@@ -22,7 +22,7 @@ from maskrt.files import sha256_of
 from maskrt.plugins import library
 from maskrt.runtime.machine import Machine
 
-LOWEST: dict[Target, tuple[int, int]] = {"onnxruntime": (1, 20), "openvino": (2025, 0)}
+LOWEST: dict[Target, tuple[int, int]] = {"onnxruntime": (1, 22), "openvino": (2025, 0)}
 """Versions that run files of these targets, whichever version built them."""
 
 _AMPERE = (8, 0)

@@ -101,7 +101,13 @@ class CudaDevice:
             self._stream = None
 
     def _do(self, function: str, *arguments: Any) -> Any:
-        status, *results = getattr(self._driver, function)(*arguments)
+        try:
+            status, *results = getattr(self._driver, function)(*arguments)
+        except RuntimeError as error:  # the package has not found the driver's library
+            raise DeviceError(
+                f"CUDA's driver cannot be used ({error}): install NVIDIA's driver; in a container, "
+                "run it with  --gpus all"
+            ) from error
         if status != self._driver.CUresult.CUDA_SUCCESS:
             raise DeviceError(
                 f"CUDA: {function} failed with {status.name}: see whether  nvidia-smi  finds the "

@@ -192,8 +192,9 @@ def _load(path: Path, providers: Sequence[str] | None, threads: int | None) -> A
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors share no other base
         raise ModelFileError(
-            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}; it is damaged, "
-            f"incomplete, or no ONNX file: copy or export it again ({error})"
+            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__} (1.22 or newer is "
+            "needed); it is damaged, incomplete, or no ONNX file: copy or export it again "
+            f"({error})"
         ) from error
     missing = [name for name in wanted if name not in session.get_providers()]
     if missing:

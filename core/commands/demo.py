@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from maskrt.errors import MissingDependencyError
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Runs the command."""
+    # torch brings the OpenMP that the operators then share: its waiting threads would spin on the
+    # cores that the engines of a bundle need; a process without torch has no such trouble
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from maskrt.examples.demo import run_demo
 

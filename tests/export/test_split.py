@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import pytest
@@ -12,6 +15,7 @@ from maskrt.export.canonical import load_canonical
 from maskrt.export.passes import to_tensorrt
 from maskrt.export.plan import bucket_profiles
 from maskrt.export.split import split_heads
+from tests.export.passes.standins import replace_plugins
 
 
 def shapes(values):
@@ -69,6 +73,17 @@ def test_a_profile_for_each_bucket(parts):
     assert low == (spec.batch.min, 8, 4)
     assert high == (spec.batch.max, 8, 4)
     assert profiles[1].shapes["labels"][0] == (spec.batch.min, 40)
+
+
+def test_the_first_part_goes_through_a_parser(parts, tmp_path):
+    """The real TensorRT-RTX's, with stand-ins for the plugins; in a process of its own."""
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    _, first, _ = parts
+    path = tmp_path / "first.onnx"
+    onnx.save(replace_plugins(first), path)
+    command = [sys.executable, str(Path(__file__).parent / "passes" / "parse.py"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_heads_to_split(canonical):

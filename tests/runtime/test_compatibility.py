@@ -17,7 +17,7 @@ ORIN = Machine(
     "3.10.12",
     (Gpu("Orin", "8.7", 32 << 30),),
     driver_cuda="12.6",
-    libraries={"tensorrt": "10.3.0", "onnxruntime": "1.20.1"},
+    libraries={"tensorrt": "10.3.0", "onnxruntime": "1.22.1"},
     jetson="NVIDIA Jetson AGX Orin",
     l4t="36.4.0",
 )
@@ -153,7 +153,7 @@ def test_cpu_targets_run_with_any_version(ada):
     head = replace(ada, target="onnxruntime", library="1.32.0", compute_capabilities=())
     check(head, ORIN, "model.bundle")
     old = replace(BARE, libraries={"onnxruntime": "1.16.3"})
-    assert "needs ONNX Runtime 1.20 or newer; this machine has 1.16.3" in refusal(head, old)
+    assert "needs ONNX Runtime 1.22 or newer; this machine has 1.16.3" in refusal(head, old)
 
 
 def test_plugins(ada, tmp_path, monkeypatch):
