@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 import maskrt
 from maskrt.commands import build, compare, demo, doctor, export, inspect, run
 from maskrt.errors import MaskrtError
+from maskrt.interrupts import in_library
 
 COMMANDS = (export, build, run, compare, inspect, doctor, demo)
 
@@ -60,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("maskrt: stopped", file=sys.stderr)
+        if in_library():  # interrupted twice: the process would be aborted at its end
+            sys.stderr.flush()
+            os._exit(130)
         return 130
     return 0
 

@@ -24,15 +24,17 @@ Runs a model on a source of frames and shows or saves what it finds. Without
 EPILOG = """\
 examples:
   maskrt run model.onnx --source photo.jpg --save annotated.jpg
-  maskrt run model.onnx --source photos/ --save annotated/ --json found.jsonl
-  maskrt run model.onnx --source street.mp4 --save annotated.mp4 --score-threshold 0.7
-  maskrt run model.onnx --source 0 --show           # the first camera; q or Esc ends it
+  maskrt run model.bundle --source photos/ --save annotated/ --json found.jsonl
+  maskrt run model.bundle --source street.mp4 --save annotated.mp4 --score-threshold 0.7
+  maskrt run model.bundle --source 0 --show           # the first camera; q or Esc ends it
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model.onnx")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a model.onnx, or what maskrt build made"
+    )
     parser.add_argument(
         "--source", required=True, help="an image, a folder of images, a video, or a camera number"
     )
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--providers",
         nargs="+",
         metavar="NAME",
-        help="ONNX Runtime's execution providers, best first (default: CPUExecutionProvider)",
+        help="of ONNX Runtime, for an .onnx file, best first (default: CPUExecutionProvider)",
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
+from maskrt.interrupts import LIBRARY_THREAD
+
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Takes a phase, the steps that are done, and all its steps. Phases nest, and may come again."""
@@ -89,7 +91,7 @@ def run_watched(job: Callable[[], T], watch: Watch) -> T:
         except BaseException as error:  # raised where the result is asked for
             outcome.set_exception(error)
 
-    thread = threading.Thread(target=work, name="maskrt build")
+    thread = threading.Thread(target=work, name=LIBRARY_THREAD)
     try:
         thread.start()
         while not wait(

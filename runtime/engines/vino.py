@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,29 @@ HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "in
 """OpenVINO's name of what is computed in."""
 
 
+def precision_hint(precision: Precision, capabilities: Sequence[str]) -> str:
+    """What a CPU computes in; a warning where that is not what the bundle was built for.
+
+    Args:
+        precision: of the bundle.
+        capabilities: OpenVINO's OPTIMIZATION_CAPABILITIES of the CPU.
+    """
+    if precision in ("fp16", "bf16") and precision.upper() not in capabilities:
+        warnings.warn(
+            f"this CPU does not compute in {precision}: the bundle runs in float32, which is "
+            "slower and as accurate",
+            stacklevel=2,
+        )
+        return "f32"
+    return HINTS[precision]
+
+
 class OpenVino:
     """OpenVINO's CPU device.
 
     Args:
-        precision: what the stages are computed in; where the processor lacks it, in float32.
+        precision: what the stages are computed in; where the processor lacks it, in float32,
+            with a warning.
         threads: of inference; None: all cores.
 
     Raises:
@@ -35,9 +54,9 @@ class OpenVino:
         self.memory = HostMemory()
         self._openvino: Any = openvino
         self._core: Any = openvino.Core()
-        capable = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        hint = HINTS[precision] if precision.upper() in capable else "f32"
-        self.computes_in = hint
+        hint = precision_hint(
+            precision, self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        )
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,

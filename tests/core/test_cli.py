@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 
+from maskrt import cli
 from maskrt.cli import COMMANDS, build_parser, main
 from maskrt.examples import shapes
+from maskrt.interrupts import LIBRARY_THREAD
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,22 @@ def test_unusable_arguments_exit_with_2(arguments, capsys):
         main(["export", "--model", "m:f", "-o", "x.onnx", *arguments])
     assert done.value.code == 2
     assert "expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_ctrl_c(monkeypatch, capsys, busy):
+    """With a thread left in a library the process ends at once: it would be aborted otherwise."""
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    ended, release = [], threading.Event()
+    monkeypatch.setattr(cli.inspect, "execute", interrupted)
+    monkeypatch.setattr(cli.os, "_exit", ended.append)
+    thread = threading.Thread(target=release.wait, name=LIBRARY_THREAD)
+    if busy:
+        thread.start()
+    assert main(["inspect", "model.onnx"]) == 130
+    release.set()
+    assert ended == ([130] if busy else [])
+    assert capsys.readouterr().err == "maskrt: stopped\n"

@@ -14,6 +14,7 @@ from maskrt.export.bundle import write_bundle
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.bundle import BundleSession
+from maskrt.runtime.engines.vino import precision_hint
 from maskrt.runtime.session import OnnxRuntimeSession
 
 BOX, SCORE, MASK, POINT = 0.05, 1e-4, 1e-3, 0.1
@@ -176,6 +177,13 @@ def test_threads(bundle, threads):
         BundleSession(bundle, threads)
     # more than there are processors is no error
     BundleSession(bundle, 1000).close()
+
+
+def test_a_cpu_without_bfloat16_is_told():
+    assert precision_hint("bf16", ["FP32", "BF16"]) == "bf16"
+    assert precision_hint("fp32", ["FP32"]) == "f32"
+    with pytest.warns(UserWarning, match="does not compute in bf16: the bundle runs in float32"):
+        assert precision_hint("bf16", ["FP32", "INT8"]) == "f32"
 
 
 def test_providers_are_for_onnx_files(bundle):
