@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_head_for_tensorrt(tensorrt: Any, spec: ModelSpec, tmp_path: Path) -> No
         library=tensorrt.__version__,
         maskrt=maskrt.__version__,
         platform=platform_name(),
-        spec=spec,
+        spec=replace(spec, precision="fp16"),
         source_sha256="ab" * 32,
         compute_capabilities=("8.7",),
         hardware_compatible=True,
