@@ -218,12 +218,20 @@ class Detector(Closing):
             frames = np.stack(images + images[-1:] * missing)
         outputs = self._session.run(frames, self.score_threshold, self.nms_threshold)
         size = (frames.shape[1], frames.shape[2])
-        return [_one_frame(outputs, i, size, self.spec) for i in range(len(images))]
+        return [one_frame(outputs, i, size, self.spec) for i in range(len(images))]
 
 
-def _one_frame(
+def one_frame(
     outputs: dict[str, NDArray[Any]], i: int, frame_size: tuple[int, int], spec: ModelSpec
 ) -> Detections:
+    """The detections of one frame of a batch, from a session's padded outputs.
+
+    Args:
+        outputs: of ``Session.run``.
+        i: position in the batch.
+        frame_size: (height, width) of the frame.
+        spec: of the model.
+    """
     count = int(outputs["num_detections"][i])
 
     def rows(name: str) -> NDArray[Any] | None:
