@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def detect_all(
     *,
     keep: Path | None = None,
     key: str = "",
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: str = "Detecting",
 ) -> list[dict[str, Any]]:
     """COCO results of a detector on all images.
 
@@ -105,17 +105,18 @@ def detect_all(
         keep: a file that gets a line for each image as soon as it is done; images in it are not
             run again. None: nothing is kept.
         key: of what was run and how; a file of another key is refused.
-        track: goes over the image ids, showing progress.
+        progress: what the progress bar says.
 
     Raises:
         MaskrtError: an image cannot be read, or the kept file is of another run.
     """
+    from maskrt.commands.console import track
     from maskrt.runtime.sources import read_image
 
     done = dict(_kept(keep, key)) if keep else {}
     left = [i for i in truth.files if i not in done]
     with _open(keep, key, fresh=not done) as file:
-        for image_id in track(left):
+        for image_id in track(left, progress, len(left)):
             found = detect(read_image(truth.files[image_id])).to_coco(image_id)
             done[image_id] = found
             if file:

@@ -76,7 +76,6 @@ def execute(options: argparse.Namespace) -> None:
         import_evaluator()
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "calibrate") from error
-    from maskrt.commands.console import track
     from maskrt.evaluation import categories_of, detect_all, read_truth
 
     if options.limit is not None and options.limit < 1:
@@ -97,7 +96,7 @@ def execute(options: argparse.Namespace) -> None:
             categories_of(spec, truth),
             keep=keep,
             key=key,
-            track=lambda ids, what=model: track(ids, Path(what).name, len(ids)),
+            progress=Path(model).name,
         )
         close()
         try:
