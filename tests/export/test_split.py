@@ -86,6 +86,37 @@ def test_the_first_part_goes_through_a_parser(parts, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def with_slots(model, spec, slots):
+    """The heads for one frame and a fixed number of detections, all shapes and types known."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = {"B": 1, "D": slots}[dim.dim_param]
+    kinds = {value.name: value.type.tensor_type for value in graph.input}
+    pools = [head.pool for head in (spec.mask, spec.keypoint) if head]
+    nodes = [node for node in graph.node if node.op_type == "MultilevelRoIAlign"]
+    for node, pool in zip(nodes, pools, strict=True):
+        maps = kinds[node.input[2]]
+        shape = [slots, maps.shape.dim[1].dim_value, *pool.output_size]
+        info = onnx.helper.make_tensor_value_info(node.output[0], maps.elem_type, shape)
+        graph.value_info.append(info)
+    return onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+
+
+def test_the_heads_go_through_a_parser(parts, tmp_path):
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    spec, _, second = parts
+    for slots in (8, 40):
+        path = tmp_path / f"{slots}.onnx"
+        onnx.save(replace_plugins(with_slots(second, spec, slots)), path)
+        command = [sys.executable, str(Path(__file__).parent / "passes" / "parse.py"), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_no_heads_to_split(canonical):
     model, spec = load_canonical(canonical("mask_rcnn"))
     with pytest.raises(UnsupportedModelError, match="--split-heads"):
