@@ -124,7 +124,9 @@ def execute(options: argparse.Namespace) -> None:
         try:
             import_module("maskrt.export.build")
         except ModuleNotFoundError as error:
-            raise MissingDependencyError(str(error.name), "export") from error
+            # without torch where engines are built on the device
+            extra = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}.get(options.target, "export")
+            raise MissingDependencyError(str(error.name), extra) from error
         try:
             notes, report = _build(options, step)
         except ValueError as error:  # options that do not suit each other or the model
