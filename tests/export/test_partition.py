@@ -10,6 +10,7 @@ import pytest
 from maskrt.errors import UnsupportedModelError
 from maskrt.export.canonical import load_canonical
 from maskrt.export.partition import partition
+from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
 from maskrt.spec import DOMAIN
 
 
@@ -134,3 +135,21 @@ def test_a_graph_without_an_operator(canonical, missing):
     node.domain = "elsewhere"
     with pytest.raises(UnsupportedModelError, match=f"0 nodes {missing}"):
         partition(graph, spec)
+
+
+def test_low_precision_reads_roi_features_as_the_pooler_leaves_them(canonical):
+    """No reordering before the first fully connected layer: its weights are, instead."""
+    model, spec = load_canonical(canonical("mask_rcnn"))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 64, 7, 7)).astype(np.float16)
+    results = []
+    for passes, layout in ((STAGES, "linear"), (STAGES_CHANNELS_LAST, "channels_last")):
+        lowered, _ = apply(model, passes, Context(spec, "fp16"))
+        box_head = partition(lowered, spec, layout=layout)[1]
+        operators = [node.op_type for node in box_head.model.graph.node]
+        assert "Transpose" not in operators
+        given = x if layout == "linear" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        session = onnxruntime.InferenceSession(box_head.model.SerializeToString())
+        results.append(session.run(None, {"box_features": given}))
+    for linear, last in zip(*results, strict=True):
+        np.testing.assert_allclose(linear, last, atol=0.02)
