@@ -37,6 +37,8 @@ _BLOCK = 1 << 20
 _SIZES = {1: 8, 5: 4}  # protobuf's fixed-width wire types
 _METADATA_PROPS = 14  # ModelProto.metadata_props in onnx.proto
 
+# what zipfile raises on damaged files: among others NotImplementedError for a compression method
+# that it does not know, and RuntimeError for an encrypted entry
 _ZIP_ERRORS = (
     zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
     OverflowError, MemoryError, struct.error, zlib.error,
@@ -90,7 +92,7 @@ def bundle_entries(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
         ModelFileError: as ``read_head``.
     """
     file = Path(path)
-    with _opened_bundle(file) as archive:
+    with opened_bundle(file) as archive:
         return [(entry.filename, entry.file_size) for entry in archive.infolist()]
 
 
@@ -115,17 +117,8 @@ def _engine_head(file: Path) -> ArtefactHead:
 
 
 def _bundle_head(file: Path) -> ArtefactHead:
-    with _opened_bundle(file) as archive:
-        first = archive.infolist()[0]
-        if first.file_size > _MAX_MANIFEST:
-            raise ModelFileError(
-                f"{file}: its {MANIFEST} claims {first.file_size} bytes, expected at most "
-                f"{_MAX_MANIFEST}: the file is damaged or foreign, {_AGAIN}"
-            )
-        try:
-            text = archive.read(first)
-        except _ZIP_ERRORS as error:
-            raise ModelFileError(f"{file} is damaged ({error}): {_AGAIN}") from None
+    with opened_bundle(file) as archive:
+        text = read_entry(file, archive, MANIFEST, _MAX_MANIFEST)
     try:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -142,8 +135,33 @@ def _bundle_head(file: Path) -> ArtefactHead:
         raise ModelFileError(f"{file}: {error} ({_AGAIN})") from None
 
 
+def read_entry(file: Path, archive: zipfile.ZipFile, name: str, limit: int | None = None) -> bytes:
+    """An entry's bytes, checked against the archive's checksum.
+
+    Args:
+        file: of the archive, for messages.
+        archive: from ``opened_bundle``.
+        name: of the entry.
+        limit: bytes at most; None: those of the whole file.
+
+    Raises:
+        ModelFileError: the entry is missing or damaged, or claims more bytes than that: it would
+            take all memory.
+    """
+    limit = file.stat().st_size if limit is None else limit
+    try:
+        size = archive.getinfo(name).file_size
+        if size > limit:
+            raise ValueError(f"it claims {size} bytes, expected at most {limit}")
+        return archive.read(name)
+    except (*_ZIP_ERRORS, KeyError) as error:
+        raise ModelFileError(
+            f"{file} is damaged, its {name} cannot be read ({error}): {_AGAIN}"
+        ) from None
+
+
 @contextlib.contextmanager
-def _opened_bundle(file: Path) -> Iterator[zipfile.ZipFile]:
+def opened_bundle(file: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, whose first entry is a manifest that is stored as it is."""
     _check_file(file)
     if not first_bytes(file).startswith(b"PK"):

@@ -65,7 +65,11 @@ class BundleSession:
                 _check(self._manifest, self.spec)
                 library = open_library(self.head, threads)
                 self._memory = library.memory
-                self._engines = _load(archive, self.spec, library)
+                try:
+                    self._engines = _load(archive, self.spec, library)
+                except BaseException:
+                    self._memory.close()
+                    raise
             except (SpecError, ModelFileError) as error:
                 raise ModelFileError(f"{path}: {error}") from error
         self._attributes: dict[str, dict[str, Any]] = operator_attributes(self.spec)

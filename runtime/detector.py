@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrt.closing import Closing
 from maskrt.errors import FrameError, ModelFileError
 from maskrt.heads import read_head
-from maskrt.runtime.closing import Closing
 from maskrt.runtime.compatibility import check
 from maskrt.runtime.detections import Detections
 from maskrt.runtime.frames import Frame, to_bgr

@@ -27,10 +27,14 @@ class DeviceMemory:
         self._device = device
         self._blocks: list[tuple[int, int]] = []  # address, size
         self._next = 0
+        self._busy = False  # something may be queued that was not waited for
         self._queued: list[NDArray[Any]] = []  # host arrays that copies still read
 
     def begin(self) -> None:
-        """Begins a frame; all work of the last one must have been waited for."""
+        """Begins a frame; waits for the last one if it has failed half way."""
+        if self._busy:
+            self._device.wait()
+            self._busy = False
         self._next = 0
         self._queued.clear()
 
@@ -75,24 +79,29 @@ class DeviceMemory:
         for copy, array in zip(copies, arrays, strict=True):
             self._device.download(copy, array.ctypes.data)
         self._device.wait()
+        self._busy = False
         return copies
 
     def close(self) -> None:
         """Frees all memory and the device."""
-        for address, _ in self._blocks:
-            self._device.free(address)
+        for address, size in self._blocks:
+            if size:
+                self._device.free(address)
         self._blocks.clear()
         self._device.close()
 
     def _take(self, size: int) -> int:
         """Each request of a frame has a block of its own, the same one in every frame."""
+        self._busy = True
         size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
         if self._next == len(self._blocks):
             self._blocks.append((self._device.allocate(size), size))
         address, held = self._blocks[self._next]
         if held < size:
-            self._device.wait()  # a larger frame or bucket than before; the block may be in use
-            self._device.free(address)
+            if held:
+                self._device.wait()  # a larger frame or bucket; the block may be in use
+                self._device.free(address)
+            self._blocks[self._next] = (0, 0)  # so that it is not freed twice if there is no more
             address = self._device.allocate(size)
             self._blocks[self._next] = (address, size)
         self._next += 1

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from maskrt.closing import Closing
 from maskrt.errors import FrameError, SourceError
-from maskrt.runtime.closing import Closing
 from maskrt.runtime.frames import Frame, to_bgr
 
 IMAGE_SUFFIXES = frozenset({

@@ -7,16 +7,16 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from maskrt.closing import Closing
 from maskrt.files import replacing
 
 _NAMES = ("INTERNAL ERROR", "ERROR", "WARNING", "INFO", "VERBOSE")  # by the value of a severity
 _ERROR, _WARNING = 1, 2
 
 
-class BuildLog:
+class BuildLog(Closing):
     """Errors and warnings of a build; everything goes to a temporary file. A context manager."""
 
     def __init__(self) -> None:
@@ -54,15 +54,8 @@ class BuildLog:
             with temporary.open("w", encoding="utf-8") as copy:
                 shutil.copyfileobj(self._file, copy)
 
-    def __enter__(self) -> BuildLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Lets go of the file."""
         with self._lock:
             self._file.close()
 

@@ -57,7 +57,7 @@ class OnnxRuntimeStage:
     def __init__(self, session: Any, stage: Stage) -> None:
         self._session: Any = session
         self._stage = stage
-        self._outputs: dict[tuple[int, ...], dict[str, NDArray[Any]]] = {}
+        self._outputs: dict[int, dict[str, NDArray[Any]]] = {}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Runs the stage."""
@@ -78,9 +78,9 @@ class OnnxRuntimeStage:
 
     def _buffers(self, lead: int) -> dict[str, NDArray[Any]]:
         """Outputs for so many frames or RoIs, kept from run to run."""
-        if (lead,) not in self._outputs:
-            self._outputs[lead,] = {
+        if lead not in self._outputs:
+            self._outputs[lead] = {
                 tensor.name: np.empty(tensor.sides(lead, lead), tensor.dtype)
                 for tensor in self._stage.outputs
             }
-        return self._outputs[lead,]
+        return self._outputs[lead]

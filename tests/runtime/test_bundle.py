@@ -11,6 +11,7 @@ import pytest
 from maskrt.errors import MaskrtError, ModelFileError
 from maskrt.examples import shapes
 from maskrt.export.bundle import write_bundle
+from maskrt.heads import opened_bundle, read_entry
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.bundle import BundleSession
@@ -231,9 +232,12 @@ def test_inconsistent_archives(bundle, tmp_path, change, message):
 
 def test_an_entry_that_claims_too_much(tmp_path):
     path = tmp_path / "bomb.bundle"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * (64 << 20))
-    with pytest.raises(ModelFileError, match="claims"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", b"{}")
+        archive.writestr("trunk.onnx", bytes(64 << 20), zipfile.ZIP_DEFLATED)
+    with opened_bundle(path) as archive, pytest.raises(ModelFileError, match="claims"):
+        read_entry(path, archive, "trunk.onnx")
+    with pytest.raises(ModelFileError):
         BundleArchive(path)
 
 

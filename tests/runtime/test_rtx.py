@@ -10,6 +10,7 @@ import ctypes
 import numpy as np
 import pytest
 
+from maskrt.errors import ModelFileError
 from maskrt.examples import shapes
 from maskrt.export.builder import make_head
 from maskrt.export.bundle import write_archive
@@ -109,6 +110,33 @@ def test_close_frees_everything(files, device):
     session.close()
     session.close()
     assert not device.memory
+    assert device.closed
+
+
+def test_after_a_frame_that_failed(files, device, monkeypatch):
+    """What it has queued is waited for; no memory is freed twice when there is no more."""
+    session = BundleSession(files[1])
+    frame = shapes.image(1)[0][None]
+    expected = session.run(frame, 0.3, 0.5)
+
+    def full(size):
+        raise DeviceError("CUDA: out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "allocate", full)
+        with pytest.raises(DeviceError, match="out of memory"):
+            session.run(shapes.image(1, size=(900, 1200))[0][None], 0.3, 0.5)
+    before = device.waits
+    assert_same(expected, session.run(frame, 0.3, 0.5))
+    assert device.waits - before >= 3
+    session.close()
+    assert not device.memory
+
+
+def test_an_engine_that_cannot_be_loaded_lets_go_of_the_device(files, device, monkeypatch):
+    monkeypatch.setattr(standin_rtx.Runtime, "deserialize_cuda_engine", lambda *_: None)
+    with pytest.raises(ModelFileError, match="cannot load the trunk"):
+        BundleSession(files[1])
     assert device.closed
 
 
