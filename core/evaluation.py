@@ -94,7 +94,7 @@ def detect_all(
     *,
     keep: Path | None = None,
     key: str = "",
-    progress: str = "Detecting",
+    progress: str | None = "Detecting",
 ) -> list[dict[str, Any]]:
     """COCO results of a detector on all images.
 
@@ -105,7 +105,7 @@ def detect_all(
         keep: a file that gets a line for each image as soon as it is done; images in it are not
             run again. None: nothing is kept.
         key: of what was run and how; a file of another key is refused.
-        progress: what the progress bar says.
+        progress: what the progress bar says; None: there is none.
 
     Raises:
         MaskrtError: an image cannot be read, or the kept file is of another run.
@@ -116,7 +116,7 @@ def detect_all(
     done = dict(_kept(keep, key)) if keep else {}
     left = [i for i in truth.files if i not in done]
     with _open(keep, key, fresh=not done) as file:
-        for image_id in track(left, progress, len(left)):
+        for image_id in track(left, progress, len(left)) if progress else left:
             found = detect(read_image(truth.files[image_id])).to_coco(image_id)
             done[image_id] = found
             if file:

@@ -25,7 +25,9 @@ DOMAIN_VERSION = 1
 
 ChannelOrder = Literal["bgr", "rgb"]
 Convention = Literal["torchvision", "detectron2"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+QUANTISED: tuple[Precision, ...] = ("int8", "fp8")
+"""Of calibrated models: a part of the layers has it, the others a higher precision."""
 DType = Literal["uint8", "int32", "float32"]
 Box = tuple[float, float, float, float]
 

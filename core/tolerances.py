@@ -114,6 +114,8 @@ _TABLE: dict[str, dict[Precision, tuple[float, float, float]]] = {
         "int8": (8.0, 4.0, 0.15),
     },
 }
+_LIKE: dict[Precision, Precision] = {"fp8": "int8"}
+"""E4M3 rounds to 2^-4 of each value, int8 to 2^-7 of the largest: on average much the same."""
 _FAMILIES = {**dict.fromkeys(DENSE, "dense"), "boxes_canvas": "boxes"}
 
 
@@ -150,7 +152,7 @@ class Tolerances:
             if name in self._changed:
                 return self._changed[name]
         row = _TABLE[_FAMILIES.get(family(stage), family(stage))]
-        return Limit(*row[self.precision])
+        return Limit(*row[_LIKE.get(self.precision, self.precision)])
 
     def with_largest(self, stage: str, largest: float) -> Tolerances:
         """A copy in which a stage may differ so much; its mean follows in proportion."""

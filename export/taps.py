@@ -53,6 +53,9 @@ class OnnxTaps:
             options.log_severity_level = 3
             if threads is not None:
                 options.intra_op_num_threads = threads
+            if self.spec.precision == "fp8":  # as in maskrt.runtime.session
+                basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+                options.graph_optimization_level = basic
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )

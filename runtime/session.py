@@ -188,6 +188,9 @@ def _load(path: Path, providers: Sequence[str] | None, threads: int | None) -> A
     options.log_severity_level = 3  # errors only; warnings are about graph details
     if threads is not None:
         options.intra_op_num_threads = int(threads)
+    if _is_fp8(path):
+        # beyond this level ONNX Runtime (1.32) computes graphs with float8 Q/DQ wrongly
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # ONNX Runtime's errors share no other base
@@ -204,6 +207,13 @@ def _load(path: Path, providers: Sequence[str] | None, threads: int | None) -> A
             + ", ".join(session.get_providers())
         )
     return session
+
+
+def _is_fp8(path: Path) -> bool:
+    try:
+        return read_spec(path).precision == "fp8"
+    except ModelFileError:
+        return False  # whatever is wrong with the file is told when it is loaded
 
 
 def _check_file(path: Path) -> None:

@@ -11,8 +11,8 @@ import cv2
 
 from maskrt.errors import MaskrtError
 from maskrt.files import replacing
+from maskrt.pictures import IMAGE_SUFFIXES
 from maskrt.runtime.frames import Frame
-from maskrt.runtime.sources import IMAGE_SUFFIXES
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 DEFAULT_FPS = 25.0

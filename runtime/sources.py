@@ -13,12 +13,8 @@ import numpy as np
 
 from maskrt.closing import Closing
 from maskrt.errors import FrameError, SourceError
+from maskrt.pictures import IMAGE_SUFFIXES, images_in
 from maskrt.runtime.frames import Frame, to_bgr
-
-IMAGE_SUFFIXES = frozenset({
-    ".bmp", ".dib", ".exr", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg",
-    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-})  # fmt: skip
 
 
 class Source(Closing, ABC):
@@ -255,7 +251,7 @@ def _open_text(uri: str) -> Source:
 def _open_path(path: Path) -> Source:
     path = path.expanduser()
     if path.is_dir():
-        images = sorted(filter(_is_image, path.iterdir()), key=_natural)
+        images = images_in(path)
         if not images:
             raise SourceError(
                 f"the folder {path} holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))};"
@@ -273,18 +269,6 @@ def _open_camera(index: int) -> Source:
     if index < 0:
         raise SourceError(f"found the camera number {index}, expected 0 or more")
     return CameraSource(index)
-
-
-def _is_image(path: Path) -> bool:
-    # hidden ones are not photographs: macOS leaves "._name.jpg" beside each file it copies
-    hidden = path.name.startswith(".")
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key in which numbers count as numbers."""
-    parts = re.split(r"(\d+)", path.name.lower(), flags=re.ASCII)
-    return [(int(p) if p.isdecimal() else -1, p) for p in parts], path.name
 
 
 def _capture(what: str | int) -> cv2.VideoCapture:

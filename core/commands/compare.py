@@ -12,6 +12,7 @@ from typing import Any
 
 from maskrt.commands.arguments import threshold
 from maskrt.errors import MaskrtError
+from maskrt.tolerances import PRECISIONS
 
 NAME = "compare"
 HELP = "two forms of a model, stage by stage: where they begin to differ"
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16", "bf16", "int8"),
+        choices=PRECISIONS,
         help="whose tolerances to take (default: the looser precision of A and B)",
     )
     parser.add_argument(

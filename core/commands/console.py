@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from rich.console import Console
@@ -42,6 +43,11 @@ def table(
 
 def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     """Yields the items under a progress bar; ``total`` None: no end is known."""
+    with _counting() as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def _counting() -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -49,8 +55,7 @@ def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=QUIET) as progress:
-        yield from progress.track(items, total=total, description=what)
+    return Progress(*columns, console=console, transient=True, disable=QUIET)
 
 
 class Steps:
@@ -80,3 +85,11 @@ class Steps:
 
     def __exit__(self, *details: object) -> None:
         self._progress.stop()
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; gives what moves it: called with what is done and the total."""
+    with _counting() as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done, of: progress.update(task, completed=done, total=of)
