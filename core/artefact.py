@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from maskrt.codec import from_plain, to_plain
 from maskrt.errors import SpecError
-from maskrt.spec import ModelSpec, Precision
+from maskrt.spec import QUANTISED, ModelSpec, Precision
 
 FORMAT = 1
 MAGIC = '{"maskrt_format":'
@@ -25,7 +25,22 @@ MAX_NAME = 4095
 
 Target = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 BuildPrecision = Literal["fp32", "fp16", "bf16"]
-"""What the dense stages of a build are computed in; coordinates, decode and NMS are float32."""
+"""What the dense layers that are not quantised are computed in; coordinates, decode and NMS are
+float32."""
+PrecisionChoice = Literal[
+    "fp32",
+    "fp16",
+    "bf16",
+    "int8+fp32",
+    "int8+fp16",
+    "int8+bf16",
+    "fp8+fp32",
+    "fp8+fp16",
+    "fp8+bf16",
+]
+"""What a build may be asked for: ``"int8+fp16"`` is INT8 where the file is, float16 elsewhere."""
+BUILD_PRECISIONS: tuple[BuildPrecision, ...] = get_args(BuildPrecision)
+PRECISION_CHOICES: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 TARGETS: tuple[Target, ...] = get_args(Target)
 LIBRARIES: dict[Target, str] = {
     "tensorrt": "TensorRT",
@@ -36,12 +51,18 @@ LIBRARIES: dict[Target, str] = {
 """What users call the library of a target."""
 
 
+def precision_label(of_model: Precision, rest: Precision) -> str:
+    """``"int8+fp16"`` for a calibrated model, whose other layers are in ``rest``; else ``rest``."""
+    return f"{of_model}+{rest}" if of_model in QUANTISED else rest
+
+
 @dataclass(frozen=True)
 class ArtefactHead:
     """Where a built file runs, and what it was built with."""
 
     target: Target
     precision: Precision
+    """Of the dense layers that are not quantised; ``spec.precision`` says which model it is."""
     library: str
     """Version of the target's library that built the file: ``"10.3.0.26"``."""
     maskrt: str
@@ -71,6 +92,11 @@ class ArtefactHead:
             major, dot, minor = capability.partition(".")
             if not (dot and major.isdecimal() and minor.isdecimal()):
                 raise SpecError(f"compute capability: found {capability!r}, expected such as '8.6'")
+
+    @property
+    def precision_label(self) -> str:
+        """What users call the file's precision: ``"fp16"``, ``"int8+fp16"``."""
+        return precision_label(self.spec.precision, self.precision)
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON values, the format's number first."""

@@ -1,7 +1,7 @@
 """What a bundle says of its parts: the dense stages, and how they fit the operators between them.
 
-A bundle is a zip archive without compression. Its first entry, ``manifest.json``, holds the head
-(``maskrt.artefact``) and this manifest, so that both are read without the rest.
+A bundle is a zip archive. Its first entry, ``manifest.json``, holds the head (``maskrt.artefact``)
+and this manifest, not compressed, so that both are read without the rest.
 """
 
 from __future__ import annotations

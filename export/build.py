@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskrt.artefact import BuildPrecision, Target
+from maskrt.artefact import PrecisionChoice, Target
 from maskrt.export.builder import BuildError, BuildOptions
 from maskrt.export.bundle import write_bundle
 from maskrt.export.plan import write_plan
@@ -20,7 +20,7 @@ def build_model(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     target: Target,
-    precision: BuildPrecision = "fp32",
+    precision: PrecisionChoice | None = None,
     *,
     options: BuildOptions | None = None,
     split_heads: bool = False,
@@ -38,7 +38,9 @@ def build_model(
         target: ``tensorrt`` (one plan with plugins, for the GPU of this machine),
             ``tensorrt-rtx``, ``openvino`` or ``onnxruntime`` (dense stages with native operators in
             between; no GPU is needed to build).
-        precision: of the dense layers; coordinates, decode and NMS are float32 always.
+        precision: of the dense layers, ``"fp32"``, ``"fp16"`` or ``"bf16"``; of a quantised file
+            those that are not quantised, and ``"int8+fp16"`` says the same. None: float32, for a
+            quantised file on GPUs float16. Coordinates, decode and NMS are float32 always.
         options: how engines are built, and for which GPUs.
         split_heads: ``tensorrt``: the mask and keypoint heads get a plan of their own, for the
             detections that there are.
@@ -51,7 +53,8 @@ def build_model(
         UnsupportedModelError: the graph has a part that the target cannot express.
         BuildError: the target's library cannot build it; which node failed, and what to do.
         MissingDependencyError: the target's library is not installed.
-        MaskrtError: the output cannot be written, or the target has no such precision.
+        MaskrtError: the output cannot be written, the target has no such precision, or the file is
+            not quantised as asked.
         ValueError: options do not suit each other or the target.
     """
     suffix = Path(output).suffix.lower()

@@ -14,15 +14,17 @@ from pathlib import Path
 import onnx
 
 from maskrt import manifest
-from maskrt.artefact import LIBRARIES, ArtefactHead, BuildPrecision, Target
+from maskrt.artefact import LIBRARIES, ArtefactHead, BuildPrecision, PrecisionChoice, Target
 from maskrt.errors import MaskrtError, MissingDependencyError
 from maskrt.export.builder import BuildOptions, build_engine, make_head, stage_profiles
 from maskrt.export.canonical import load_canonical
+from maskrt.export.choice import rest_precision
 from maskrt.export.partition import DenseStage, partition
 from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
 from maskrt.export.report import BuildReport
 from maskrt.files import replacing, sha256_of
 from maskrt.manifest import Layout, Manifest, Stage
+from maskrt.spec import QUANTISED
 
 Files = dict[str, bytes]
 """Of one stage, in the order in which the library wants them: by suffix, or by name."""
@@ -33,7 +35,7 @@ def write_bundle(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     target: Target,
-    precision: BuildPrecision = "fp32",
+    precision: PrecisionChoice | None = None,
     *,
     options: BuildOptions | None = None,
     buckets: Sequence[int] = manifest.BUCKETS,
@@ -48,8 +50,8 @@ def write_bundle(
         source: written by ``export``.
         output: the bundle.
         target: ``openvino``, ``onnxruntime`` or ``tensorrt-rtx``.
-        precision: of the dense stages; OpenVINO computes in it where the processor can.
-            Coordinates, decode and NMS are float32 always.
+        precision: of the dense layers that are not quantised (``export.choice``); OpenVINO computes
+            in it where the processor can. Coordinates, decode and NMS are float32 always.
         options: for ``tensorrt-rtx``: its GPUs, and how its engines are built.
         buckets: numbers of detections for which the mask and keypoint heads run.
         float32: tensors of the canonical graph that stay float32 (``export.ranges``).
@@ -65,11 +67,12 @@ def write_bundle(
     say = progress or (lambda line: None)
     say("Reading the model")
     model, spec = load_canonical(source)
+    chosen = rest_precision(precision, spec, target, source)
     options = options or BuildOptions()
     head = make_head(
         spec,
         target,
-        precision,
+        chosen,
         options=options,
         library=_library_version(target),
         source_sha256=sha256_of(source),
@@ -78,7 +81,7 @@ def write_bundle(
     report = BuildReport(head)
     say("Cutting it into stages")
     # OpenVINO takes a float32 graph, and what it is to be computed in as a setting
-    typed: BuildPrecision = "fp32" if target == "openvino" else precision
+    typed: BuildPrecision = "fp32" if target == "openvino" else chosen
     layout: Layout = "channels_last" if target == "tensorrt-rtx" else "linear"
     passes = STAGES_CHANNELS_LAST if layout == "channels_last" else STAGES
     model, report.notes = apply(model, passes, Context(spec, typed, float32))
@@ -102,11 +105,19 @@ def write_bundle(
 
 
 def write_archive(path: Path, head: ArtefactHead, parts: Manifest, contents: Files) -> None:
-    """An archive without compression, the manifest first."""
+    """An archive, the manifest first, without compression but for quantised TensorRT-RTX engines.
+
+    These hold the text of their kernels, which is compiled for the GPU when they are loaded: beside
+    weights of a byte each that is a third of the file, and compressible to a few percent of it.
+    """
     text = manifest.to_json(head, parts).encode()
+    kernels = head.target == "tensorrt-rtx" and head.spec.precision in QUANTISED
+    packed = zipfile.ZIP_DEFLATED if kernels else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in {manifest.ENTRY: text, **contents}.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), data)
+        archive.writestr(zipfile.ZipInfo(manifest.ENTRY, EPOCH), text)
+        for name, data in contents.items():
+            # the fastest level: weights do not become smaller by more effort
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), data, packed, compresslevel=1)
 
 
 def _prefixed(say: Callable[[str], None], what: str) -> Callable[[str], None]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import onnx
 
 from maskrt import manifest
-from maskrt.artefact import BuildPrecision
+from maskrt.artefact import PrecisionChoice
 from maskrt.errors import MaskrtError
 from maskrt.export.builder import (
     BuildOptions,
@@ -22,6 +22,7 @@ from maskrt.export.builder import (
 )
 from maskrt.export.bundle import write_archive
 from maskrt.export.canonical import load_canonical
+from maskrt.export.choice import rest_precision
 from maskrt.export.partition import DTYPES
 from maskrt.export.passes import to_tensorrt
 from maskrt.export.report import BuildReport
@@ -37,7 +38,7 @@ Say = Callable[[str], None]
 def write_plugin_graph(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    precision: BuildPrecision = "fp32",
+    precision: PrecisionChoice | None = None,
     *,
     float32: frozenset[str] = frozenset(),
 ) -> list[str]:
@@ -46,7 +47,7 @@ def write_plugin_graph(
     Args:
         source: written by ``export``.
         output: an ONNX file.
-        precision: of the dense parts.
+        precision: of the dense layers that are not quantised (``export.choice``).
         float32: tensors of the canonical graph that stay float32 (``export.ranges``).
 
     Returns:
@@ -56,8 +57,9 @@ def write_plugin_graph(
         ModelFileError: the source is no canonical file.
         MaskrtError: the output cannot be written.
     """
-    model, _ = load_canonical(source)
-    model, notes = to_tensorrt(model, precision, float32)
+    model, spec = load_canonical(source)
+    chosen = rest_precision(precision, spec, "tensorrt", source)
+    model, notes = to_tensorrt(model, chosen, float32)
     with replacing(output) as temporary:
         onnx.save(model, str(temporary))
     return notes
@@ -66,7 +68,7 @@ def write_plugin_graph(
 def write_plan(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    precision: BuildPrecision = "fp32",
+    precision: PrecisionChoice | None = None,
     *,
     options: BuildOptions | None = None,
     split: bool = False,
@@ -79,7 +81,7 @@ def write_plan(
     Args:
         source: written by ``export``.
         output: the plan, loadable by trtexec too; with ``split`` a bundle.
-        precision: of the dense parts.
+        precision: of the dense layers that are not quantised (``export.choice``).
         options: of the build; its plugin library defaults to the installed one.
         split: the mask and keypoint heads in a plan of their own, for the detections that there
             are, with an optimisation profile for each bucket.
@@ -95,13 +97,14 @@ def write_plan(
     say = progress or (lambda line: None)
     say("Reading the model")
     model, spec = load_canonical(source)
+    chosen = rest_precision(precision, spec, "tensorrt", source)
     options = options or BuildOptions()
     if options.plugin_library is None:
         options = replace(options, plugin_library=library_path())
-    head = make_head(spec, "tensorrt", precision, options=options, source_sha256=sha256_of(source))
+    head = make_head(spec, "tensorrt", chosen, options=options, source_sha256=sha256_of(source))
     report = BuildReport(head)
     say("Replacing operators by plugins")
-    model, report.notes = to_tensorrt(model, precision, float32)
+    model, report.notes = to_tensorrt(model, chosen, float32)
 
     def build(part: str, graph: onnx.ModelProto, profiles: Sequence[Profile]) -> bytes:
         say(f"Building {part or 'the engine'}")

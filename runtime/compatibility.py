@@ -70,7 +70,8 @@ def check(head: ArtefactHead, machine: Machine, path: str | os.PathLike[str]) ->
 def build_command(head: ArtefactHead, path: str | os.PathLike[str]) -> str:
     """The command that builds such a file on this machine, from its canonical ONNX file."""
     file = Path(path)
-    precision = f" --precision {head.precision}" if head.precision in ("fp16", "bf16") else ""
+    label = head.precision_label
+    precision = "" if label == "fp32" else f" --precision {label}"
     return f"maskrt build {file.stem}.onnx --target {head.target}{precision} -o {file.name}"
 
 

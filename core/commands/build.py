@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrt.artefact import LIBRARIES, TARGETS
+from maskrt.artefact import LIBRARIES, PRECISION_CHOICES, TARGETS, precision_label
 from maskrt.commands.arguments import compute_capability, memory
 from maskrt.errors import MaskrtError, MissingDependencyError
 from maskrt.manifest import BUCKETS
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 NAME = "build"
 HELP = "canonical ONNX → an engine or a bundle for a target"
 DESCRIPTION = """\
-Builds what runs: from the model.onnx of 'maskrt export', for one of these targets.
+Builds what runs: from the model.onnx of 'maskrt export', or the model.int8.onnx
+of 'maskrt calibrate', for one of these targets.
 
   tensorrt      one plan (.engine) with maskrt's plugins, for the GPU of this
                 machine: build on the device that will run it (Jetson, desktop).
   tensorrt-rtx  a .bundle of dense stages with native operators in between,
                 compiled here, without a GPU, for the GPUs named by --sm.
-  openvino      a .bundle for CPUs; bf16 halves the time where the CPU has it.
+  openvino      a .bundle for CPUs; bf16 halves the time where the CPU has it,
+                INT8 files halve it again.
   onnxruntime   a .bundle for CPUs, and wherever ONNX Runtime's CPU build runs.
 """
 EPILOG = """\
@@ -34,23 +36,37 @@ examples:
   maskrt build model.onnx --target tensorrt --precision fp16 -o model.engine
   maskrt build model.onnx --target tensorrt-rtx --precision fp16 --sm 86 89 120 -o model.bundle
   maskrt build model.onnx --target openvino --precision bf16 -o model.bundle
+  maskrt build model.int8.onnx --target openvino -o model.bundle    # of maskrt calibrate
   maskrt build model.onnx --target tensorrt -o model.trt.onnx   # the plugin graph, for trtexec
   maskrt compare model.onnx model.bundle --images photos/       # then: is it still right?
 
 precision: fp16 and bf16 are the dense layers'; coordinates, decode, NMS and
 RoI maths stay float32. If a layer's values may leave float16's range, give
---check-images: what comes near the limit stays float32.
+--check-images: what comes near the limit stays float32. In a calibrated file,
+the layers that are quantised stay so, and the choice is that of the others:
+int8+fp16, which fp16 means there, is INT8 with float16. FP8 files are for GPUs
+from compute capability 8.9 on (Ada); CPUs take INT8.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model.onnx of maskrt export")
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a model.onnx of maskrt export, or a model.int8.onnx of maskrt calibrate",
+    )
     parser.add_argument(
         "--target", required=True, choices=TARGETS, help="what runs the file; see above"
     )
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32"
+        "--precision",
+        choices=PRECISION_CHOICES,
+        metavar="PRECISION",
+        help="fp32, fp16 or bf16; of a calibrated file int8+fp32, int8+fp16 or int8+bf16 "
+        "(fp8+... likewise). Default: fp32; for calibrated files int8+fp16 on GPUs, int8+fp32 on "
+        "CPUs",
     )
     parser.add_argument(
         "-o",
@@ -84,7 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=compute_capability,
         default=[],
         metavar="CC",
-        help="GPUs to compile for, 86 or 8.6 (default: all that TensorRT-RTX knows from 80 on)",
+        help="GPUs to compile for, 86 or 8.6 (default: all that TensorRT-RTX knows from 80 "
+        "on; for FP8 files from 89 on)",
     )
     plan = parser.add_argument_group("tensorrt")
     plan.add_argument(
@@ -128,7 +145,7 @@ def execute(options: argparse.Namespace) -> None:
             extra = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}.get(options.target, "export")
             raise MissingDependencyError(str(error.name), extra) from error
         try:
-            notes, report = _build(options, step)
+            notes, report, label = _build(options, step)
         except ValueError as error:  # options that do not suit each other or the model
             raise MaskrtError(str(error)) from error
     for note in notes:
@@ -136,7 +153,7 @@ def execute(options: argparse.Namespace) -> None:
     megabytes = options.output.stat().st_size / 1e6
     seconds = time.perf_counter() - started
     console.print(
-        f"{options.output}: {LIBRARIES[options.target]}, {options.precision}, {megabytes:.1f} MB, "
+        f"{options.output}: {LIBRARIES[options.target]}, {label}, {megabytes:.1f} MB, "
         f"in {seconds:.0f} s",
         highlight=False,
     )
@@ -146,16 +163,20 @@ def execute(options: argparse.Namespace) -> None:
         console.print(f"next:  maskrt compare {options.model} {options.output} --images DIR")
 
 
-def _build(options: argparse.Namespace, step: Any) -> tuple[list[str], BuildReport | None]:
-    """Notes, and what was built; the plugin graph alone is no build."""
+def _build(options: argparse.Namespace, step: Any) -> tuple[list[str], BuildReport | None, str]:
+    """Notes, what was built, and its precision; the plugin graph alone is no build."""
     from maskrt.export.build import build_model
+    from maskrt.export.choice import rest_precision
     from maskrt.export.plan import write_plugin_graph
+    from maskrt.heads import read_spec
 
     kept = _kept_in_float32(options, step)
     if options.output.suffix.lower() == ".onnx":
         step("Replacing operators by plugins")
         notes = write_plugin_graph(options.model, options.output, options.precision, float32=kept)
-        return notes, None
+        spec = read_spec(options.output)
+        rest = rest_precision(options.precision, spec, options.target, options.model)
+        return notes, None, precision_label(spec.precision, rest)
     report = build_model(
         options.model,
         options.output,
@@ -167,7 +188,7 @@ def _build(options: argparse.Namespace, step: Any) -> tuple[list[str], BuildRepo
         float32=kept,
         progress=step,
     )
-    return report.notes, report
+    return report.notes, report, report.head.precision_label
 
 
 def _check_output(options: argparse.Namespace) -> None:
@@ -217,17 +238,21 @@ def _options(options: argparse.Namespace) -> BuildOptions:
 
 def _kept_in_float32(options: argparse.Namespace, step: Any) -> frozenset[str]:
     """Tensors whose values on the user's pictures come near the precision's range."""
-    if options.check_images is None or options.precision == "fp32":
+    if options.check_images is None:
         return frozenset()
     from maskrt.export.canonical import load_canonical
+    from maskrt.export.choice import rest_precision
     from maskrt.export.ranges import largest_values, overflowing
     from maskrt.runtime import open_source
 
     step("Looking at the ranges of values")
-    model, _ = load_canonical(options.model)
+    model, spec = load_canonical(options.model)
+    rest = rest_precision(options.precision, spec, options.target, options.model)
+    if rest == "fp32":
+        return frozenset()
     with open_source(options.check_images) as source:
         values = largest_values(model, source)
-    return overflowing(values, options.precision)
+    return overflowing(values, rest)
 
 
 def _print(report: BuildReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(_plain(file, head, entries, problem, remarks), indent=2))
         return
-    _table(str(file), [*head_summary(head), *summary(head.spec)])
+    _table(str(file), [*head_summary(head), *summary(head.spec, head.precision_label)])
     if entries:
         rows = [(name, f"{size / 1e3:,.1f} kB") for name, size in entries]
         _table("entries", rows, align="right")
@@ -83,7 +84,6 @@ def head_summary(head: ArtefactHead) -> list[tuple[str, str]]:
         ("built with", library),
         ("built on", f"{head.platform}, maskrt {head.maskrt}"),
         ("compute capability", gpus or "any"),
-        *([("precision built", head.precision)] if head.precision != head.spec.precision else []),
         ("plugins", plugins),
         ("built from", f"ONNX file {head.source_sha256[:16]}" if head.source_sha256 else "unknown"),
     ]
@@ -127,8 +127,8 @@ def _table(title: str, rows: list[tuple[str, str]], align: Any = "left") -> None
     table(title, ("", "value"), [(name, value) for name, value in rows], align=align)
 
 
-def summary(spec: ModelSpec) -> list[tuple[str, str]]:
-    """The spec in a few rows."""
+def summary(spec: ModelSpec, precision: str = "") -> list[tuple[str, str]]:
+    """The spec in a few rows; of a built file with its precision, ``"int8+fp16"``."""
     canvas, batch, detection = spec.canvas, spec.batch, spec.detection
     limits = f", short side ≤ {canvas.min_size}" if canvas.min_size else ""
     limits += f", long side ≤ {canvas.max_size}" if canvas.max_size else ""
@@ -137,7 +137,8 @@ def summary(spec: ModelSpec) -> list[tuple[str, str]]:
         ("task", spec.task),
         ("model", spec.provenance.model),
         ("weights", spec.provenance.weights_sha256[:16]),
-        ("precision", spec.precision),
+        ("precision", precision or spec.precision),
+        *([("calibration", _listed(spec.calibration))] if spec.calibration else []),
         ("frames", f"uint8 [{'B' if batch.dynamic else batch.max}, H, W, 3] {canvas.frame_order}"),
         ("batch", f"{batch.min}-{batch.max}" if batch.dynamic else str(batch.max)),
         ("canvas", f"{canvas.height}x{canvas.width}{limits}"),
@@ -154,6 +155,10 @@ def summary(spec: ModelSpec) -> list[tuple[str, str]]:
         ("made with", ", ".join(f"{k} {v}" for k, v in spec.provenance.tools.items())),
     ]
     return rows
+
+
+def _listed(facts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
 
 
 def _shortened(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from maskrt.export.builder.options import BuildOptions
 from maskrt.files import sha256_of
 from maskrt.gpus import find_gpus, platform_name
 from maskrt.plugins.library import VERSION as PLUGINS_VERSION
-from maskrt.spec import ModelSpec, Precision
+from maskrt.spec import QUANTISED, ModelSpec, Precision
 
 
 def first_gpu() -> str | None:
@@ -35,7 +35,7 @@ def make_head(
     Args:
         spec: of the model.
         target: the library that will run the file.
-        precision: of the dense layers.
+        precision: of the dense layers that are not quantised.
         options: of the build.
         library: version of the library; empty for TensorRT and TensorRT-RTX: the installed one's.
         source_sha256: of the canonical ONNX file.
@@ -47,7 +47,7 @@ def make_head(
     options = options or BuildOptions()
     chosen: tuple[str, ...] = ()
     if target == "tensorrt-rtx":
-        chosen = tuple(capabilities(load(target), options.compute_capabilities))
+        chosen = tuple(capabilities(load(target), options.compute_capabilities, spec.precision))
     elif target == "tensorrt":
         here = first_gpu()
         chosen = (here,) if here else ()
@@ -61,7 +61,7 @@ def make_head(
         maskrt=maskrt.__version__,
         platform=platform_name(),
         # an INT8 model is INT8 whatever the rest of it is
-        spec=spec if spec.precision == "int8" else replace(spec, precision=precision),
+        spec=spec if spec.precision in QUANTISED else replace(spec, precision=precision),
         source_sha256=source_sha256,
         compute_capabilities=chosen,
         hardware_compatible=options.hardware_compatible,

@@ -21,6 +21,7 @@ from maskrt.export.canonical import read_spec
 from maskrt.export.passes.context import Context, GraphPrecision, Pass
 from maskrt.export.passes.drop_functions import drop_functions
 from maskrt.export.passes.fold_constants import fold_constants
+from maskrt.export.passes.int8_pools import int8_pools
 from maskrt.export.passes.permute_fc import permute_fc
 from maskrt.export.passes.plugin_nodes import plugin_nodes
 from maskrt.export.passes.precision import precision as lower_precision
@@ -44,6 +45,7 @@ TENSORRT: tuple[Pass, ...] = (
     fold_constants,
     swap_roi_align,  # before precision, which gives our RoIAlign low-precision maps
     permute_fc,  # before precision, which converts the reordered weights
+    int8_pools,  # behind permute_fc, which knows RoI features by their Q/DQ
     lower_precision,
     plugin_nodes,  # after precision: Letterbox takes over the Cast of its image
     tidy,

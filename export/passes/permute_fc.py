@@ -17,6 +17,7 @@ from maskrt.export.passes.tensors import (
     is_constant,
     is_member,
     is_operator,
+    is_quantiser,
     is_standard,
     values_of,
 )
@@ -27,9 +28,10 @@ GRANULE = 8  # channels of kHWC8
 def permute_fc(graph: gs.Graph, context: Context) -> list[str]:
     """After each pooler, [N, C, p, q] → Reshape → Gemm becomes Transpose → Reshape → Gemm.
 
-    Only in low precision, and only where the structure is exactly that; otherwise a note.
+    Q/DQ may stand before the Gemm and behind its weights. Only in low precision, and only where the
+    structure is exactly that; otherwise a note.
     """
-    if context.precision == "fp32":
+    if context.precision == "fp32" and not any(is_quantiser(node) for node in graph.nodes):
         return []
     notes: list[str] = []
     for pool in [n for n in graph.nodes if is_operator(n, "MultilevelRoIAlign", "RoIAlign")]:
@@ -74,7 +76,20 @@ def _obstacle(graph: gs.Graph, pooled: gs.Tensor, flatten: gs.Node) -> str:
         reason = f"they become {flat.shape}, not one row for each RoI"
     elif is_member(flat, graph.outputs):
         reason = "they are an output of the graph"
-    return reason or next(filter(None, (_unlike_fc(graph, flat, n) for n in flat.outputs)), "")
+    layers = _layers(flat)
+    return reason or next(filter(None, (_unlike_fc(graph, t, n) for t, n in layers)), "")
+
+
+def _layers(flat: gs.Tensor) -> list[tuple[gs.Tensor, gs.Node]]:
+    """What reads flat features, also through Q/DQ per tensor, and the tensor that it reads."""
+    found = []
+    for reader in flat.outputs:
+        scale = reader.inputs[1] if is_quantiser(reader) else None
+        if isinstance(scale, gs.Constant) and values_of(scale).size == 1:
+            found += _layers(reader.outputs[0])
+        else:
+            found.append((flat, reader))
+    return found
 
 
 def _unlike_fc(graph: gs.Graph, flat: gs.Tensor, layer: gs.Node) -> str:
@@ -82,10 +97,27 @@ def _unlike_fc(graph: gs.Graph, flat: gs.Tensor, layer: gs.Node) -> str:
     plain = is_standard(layer) and layer.inputs[0] is flat and len(layer.inputs) >= 2
     if not plain or layer.op not in ("Gemm", "MatMul") or layer.attrs.get("transA"):
         return f"{layer.name} ({layer.op}) reads them"
-    weight = layer.inputs[1]
+    axis = _inner_axis(layer)
+    source, position = _stored(layer)
+    weight = source.inputs[position]
     if not is_constant(weight, graph) or len(weight.shape) != 2:
         return f"{layer.name} has no constant weights"
+    if source is not layer and source.attrs.get("axis", 1) % 2 == axis:
+        return f"the weights of {layer.name} have a scale for each feature"
     return ""
+
+
+def _inner_axis(layer: gs.Node) -> int:
+    """Of the weights: the one that is summed over."""
+    return 1 if layer.op == "Gemm" and layer.attrs.get("transB") else 0
+
+
+def _stored(layer: gs.Node) -> tuple[gs.Node, int]:
+    """Which input of which node the weights are: of the layer, or of what dequantises them."""
+    producers = layer.inputs[1].inputs
+    if producers and is_standard(producers[0]) and producers[0].op == "DequantizeLinear":
+        return producers[0], 0
+    return layer, 1
 
 
 def _permute(graph: gs.Graph, pooled: gs.Tensor, flatten: gs.Node) -> None:
@@ -98,12 +130,22 @@ def _permute(graph: gs.Graph, pooled: gs.Tensor, flatten: gs.Node) -> None:
     transpose = gs.Node("Transpose", last.name, {"perm": [0, 2, 3, 1]}, [pooled], [last])
     graph.nodes.insert(_position(graph, flatten), transpose)
     flatten.inputs[0] = last
-    for layer in list(flatten.outputs[0].outputs):
-        weight = layer.inputs[1]
-        axis = 1 if layer.op == "Gemm" and layer.attrs.get("transB") else 0
-        values = permute_weight(values_of(weight), (channels, height, width), axis)
+    for _, layer in _layers(flatten.outputs[0]):
+        source, position = _stored(layer)
+        weight = source.inputs[position]
+        values = permute_weight(values_of(weight), (channels, height, width), _inner_axis(layer))
         name = fresh_name(graph, f"{weight.name}/channels_last")
-        layer.inputs[1] = gs.Constant(name, values)
+        permuted = gs.Constant(name, values)
+        if source is not layer and len(source.outputs[0].outputs) > 1:  # others read them, too
+            own = gs.Variable(f"{name}/dequantised", source.outputs[0].dtype, weight.shape)
+            inputs = [permuted, *source.inputs[1:]]
+            graph.nodes.insert(
+                _position(graph, source),
+                gs.Node(source.op, name, dict(source.attrs), inputs, [own]),
+            )
+            layer.inputs[1] = own
+        else:
+            source.inputs[position] = permuted
 
 
 def _position(graph: gs.Graph, node: gs.Node) -> int:

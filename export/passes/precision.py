@@ -1,5 +1,9 @@
 """FP16 and BF16 as Casts, in a graph where the inputs of every node have equal types.
 
+Explicit Q/DQ stay between the layers that they belong to: their scales become 16-bit numbers, so
+that what is dequantised has the type of its layer, without a Cast that would keep an engine from
+computing the layer in INT8.
+
 Such a graph is what strongly typed TensorRT networks want, from 10.3 to 11. ``regions`` says which
 nodes compute in low precision; here each tensor gets its producer's type, and a Cast stands where a
 reader wants another one.
@@ -7,6 +11,7 @@ reader wants another one.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
@@ -20,12 +25,14 @@ from maskrt.export.passes.tensors import (
     is_float32,
     is_member,
     is_operator,
+    is_quantiser,
     is_standard,
     replace_uses,
     values_of,
 )
 from maskrt.export.passes.weights import DTYPES, LABELS, LowConstants
 
+LOW_SCALES = 19  # opset from which the scales of Q/DQ may have a 16-bit type
 LOW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 ALWAYS_FLOAT32 = {"Resize": (1, 2), "Upsample": (1,), "Dropout": (1,)}
 """Inputs that no precision changes: roi and scales, a ratio."""
@@ -45,6 +52,8 @@ def precision(graph: gs.Graph, context: Context) -> list[str]:
     notes: list[str] = []
     _check_types(graph)
     known = graph.tensors()
+    if any(is_quantiser(node) for node in graph.nodes):
+        _raise_opset(graph, LOW_SCALES)
     notes += [
         f"no tensor is called '{name}', which was to stay float32"
         for name in sorted(context.float32 - set(known))
@@ -64,6 +73,14 @@ def _check_types(graph: gs.Graph) -> None:
                     f"the type of the tensor '{tensor.name}' is not known: run "
                     "onnx.shape_inference on the model, or export it again"
                 )
+
+
+def _raise_opset(graph: gs.Graph, version: int) -> None:
+    """What the dense parts consist of is the same in opsets 18 to 19, but for these types."""
+    graph.opset = max(graph.opset, version)
+    for entry in graph.import_domains or []:
+        if entry.domain == "":
+            entry.version = max(entry.version, version)
 
 
 class _Typing:
@@ -138,7 +155,14 @@ class _Typing:
         if element_type(tensor) == wanted:
             return
         if isinstance(tensor, gs.Constant) and not is_member(tensor, self.graph.inputs):
-            node.inputs[position] = self.constants.get(tensor, values_of(tensor), wanted)
+            given = self.constants.get(tensor, values_of(tensor), wanted)
+            if is_quantiser(node) and not np.all(values_of(given) > 0):
+                raise UnsupportedModelError(
+                    f"the scale '{tensor.name}' is too small for {LABELS[wanted]}: calibrate the "
+                    f"model with  maskrt calibrate , or build it with float32 beside "
+                    "its quantised layers"
+                )
+            node.inputs[position] = given
             return
         source = _before_casts(tensor)
         if element_type(source) == wanted:

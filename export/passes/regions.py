@@ -15,6 +15,7 @@ from onnx import TensorProto
 from maskrt.errors import UnsupportedModelError
 from maskrt.export.passes.tensors import (
     FLOATS,
+    QUANTISED,
     element_type,
     inputs_of,
     is_operator,
@@ -64,7 +65,6 @@ SENSITIVE = {
 """Ops whose range or order suffers in 16 bits."""
 UNSUPPORTED: dict[int, set[str]] = {TensorProto.BFLOAT16: {"ConvTranspose"}}
 """Ops that an engine cannot run in a type: TensorRT-RTX 1.7 builds no bfloat16 deconvolution."""
-LOW_SCALES = 19  # opset from which the scales of Q/DQ may have a 16-bit type
 FLOAT32_INPUTS = {
     "Proposals": (0, 1),  # objectness, deltas
     "DetectionNMS": (0, 1),  # logits, deltas
@@ -105,7 +105,20 @@ def dense_nodes(graph: gs.Graph, low: int, float32: frozenset[str]) -> set[int]:
             )
         if not any(id(t) in coordinates for _, t in inputs_of(node)):
             dense.add(id(node))
-    return dense
+    return dense | _weights(graph, dense)
+
+
+def _weights(graph: gs.Graph, dense: set[int]) -> set[int]:
+    """Ids of the nodes that dequantise weights for layers in low precision alone."""
+    return {
+        id(node)
+        for node in graph.nodes
+        if is_standard(node)
+        and node.op == "DequantizeLinear"
+        and isinstance(node.inputs[0], gs.Constant)
+        and node.outputs[0].outputs
+        and all(id(reader) in dense for reader in node.outputs[0].outputs)
+    }
 
 
 def _flow(graph: gs.Graph) -> tuple[set[int], set[int]]:
@@ -126,7 +139,7 @@ def _flow(graph: gs.Graph) -> tuple[set[int], set[int]]:
         elif not is_standard(node) or node.op in ("TopK", "NonMaxSuppression"):
             coordinates |= {id(t) for t in node.outputs if element_type(t) in FLOATS}
         else:
-            outputs = {id(t) for t in node.outputs if _carries(node, t)}
+            outputs = {id(t) for t in node.outputs if _carries(t)}
             reads = [id(t) for _, t in inputs_of(node)]
             if any(tensor in coordinates for tensor in reads):
                 coordinates |= outputs
@@ -135,9 +148,9 @@ def _flow(graph: gs.Graph) -> tuple[set[int], set[int]]:
     return features, coordinates
 
 
-def _carries(node: gs.Node, output: gs.Tensor) -> bool:
+def _carries(output: gs.Tensor) -> bool:
     """Whether an output holds values of the kind that the node reads, not indices or shapes."""
-    return element_type(output) in FLOATS or node.op == "QuantizeLinear"
+    return element_type(output) in FLOATS or element_type(output) in QUANTISED
 
 
 def _kept(graph: gs.Graph, unsuited: set[str], float32: frozenset[str]) -> set[int]:
@@ -145,12 +158,7 @@ def _kept(graph: gs.Graph, unsuited: set[str], float32: frozenset[str]) -> set[i
     kept: set[int] = set()
     for node in graph.nodes:
         named = [t.name for t in [*node.inputs, *node.outputs] if not t.is_empty()]
-        quantiser = node.op in ("QuantizeLinear", "DequantizeLinear")
-        if (
-            float32.intersection(named)
-            or (is_standard(node) and node.op in unsuited)
-            or (quantiser and graph.opset < LOW_SCALES)
-        ):
+        if float32.intersection(named) or (is_standard(node) and node.op in unsuited):
             kept.add(id(node))
         if node.op in FLOAT32_INPUTS and is_operator(node, *FLOAT32_INPUTS):
             starts = [node.inputs[i] for i in FLOAT32_INPUTS[node.op]]

@@ -12,6 +12,8 @@ from onnx_graphsurgeon.exporters.onnx_exporter import dtype_to_onnx
 from maskrt.spec import DOMAIN
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+QUANTISED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN)
+QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def is_standard(node: gs.Node) -> bool:
@@ -29,6 +31,11 @@ def element_type(tensor: gs.Tensor) -> int:
     if tensor.is_empty() or tensor.dtype is None:
         return TensorProto.UNDEFINED
     return int(dtype_to_onnx(tensor.dtype))
+
+
+def is_quantiser(node: gs.Node) -> bool:
+    """QuantizeLinear or DequantizeLinear."""
+    return is_standard(node) and node.op in QUANTISERS
 
 
 def is_float32(tensor: gs.Tensor) -> bool:

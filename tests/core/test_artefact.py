@@ -9,6 +9,7 @@ import pytest
 
 from maskrt.artefact import MAGIC, MAX_NAME, ArtefactHead
 from maskrt.errors import SpecError
+from maskrt.runtime.compatibility import build_command
 from tests.runtime.conftest import _spec as make_spec
 
 
@@ -35,6 +36,24 @@ def test_as_a_name_and_back(head):
     assert ArtefactHead.from_name(name) == head
     # as it lies in a plan: what follows is the plan's
     assert ArtefactHead.from_name(name + "\0\x01rest") == head
+
+
+@pytest.mark.parametrize(
+    ("model", "label"), [("fp32", "fp16"), ("int8", "int8+fp16"), ("fp8", "fp8+fp16")]
+)
+def test_precision_in_words(head, model, label):
+    assert head.precision == "fp16"
+    quantised = replace(head, spec=replace(head.spec, precision=model))
+    assert ArtefactHead.from_name(quantised.to_name()).precision_label == label
+    wanted = f"--target tensorrt --precision {label} -o model.engine"
+    assert wanted in build_command(quantised, "model.engine")
+
+
+def test_what_its_precision_is_called(head):
+    assert head.precision_label == "fp16"
+    calibrated = replace(head, spec=replace(head.spec, precision="int8"))
+    assert calibrated.precision_label == "int8+fp16"
+    assert ArtefactHead.from_name(calibrated.to_name()).precision_label == "int8+fp16"
 
 
 def test_a_long_spec_is_packed(head):

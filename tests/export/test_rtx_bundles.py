@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,6 +17,7 @@ from maskrt.runtime import Detector
 from maskrt.runtime import detector as detector_module
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.machine import Machine
+from tests.export.quantised import write_quantised
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 
@@ -36,6 +38,10 @@ def r50(tmp_path_factory):
     paths = {precision: folder / f"{precision}.bundle" for precision in PRECISIONS}
     for precision, path in paths.items():
         build_model(folder / "model.onnx", path, "tensorrt-rtx", precision, options=OPTIONS)
+    frame = np.random.default_rng(0).integers(0, 256, (800, 1344, 3), np.uint8)
+    int8 = write_quantised(folder / "model.onnx", folder / "int8.onnx", [frame], method="minmax")
+    paths["int8+fp16"] = folder / "int8.bundle"
+    build_model(int8, paths["int8+fp16"], "tensorrt-rtx", options=OPTIONS)
     return paths
 
 
@@ -78,6 +84,12 @@ def test_r50_fpn(r50, precision):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_low_precision_halves_the_file(r50, precision):
     assert r50[precision].stat().st_size < 0.6 * r50["fp32"].stat().st_size
+
+
+def test_int8_is_a_third_of_the_file(r50):
+    """Weights are a fourth; the source of kernels, which a plan holds too, is compressed."""
+    assert read_head(r50["int8+fp16"]).precision_label == "int8+fp16"
+    assert r50["int8+fp16"].stat().st_size < 0.32 * r50["fp32"].stat().st_size
 
 
 def test_more_gpus_do_not_repeat_the_weights(canonical, tmp_path):

@@ -16,6 +16,7 @@ from maskrt.export.passes import to_tensorrt
 from maskrt.export.plan import bucket_profiles
 from maskrt.export.split import split_heads
 from tests.export.passes.standins import replace_plugins
+from tests.export.quantised import write_quantised
 
 
 def shapes(values):
@@ -27,9 +28,16 @@ def shapes(values):
     }
 
 
-@pytest.fixture(params=[("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1)], ids=str)
-def parts(request, canonical):
-    path = canonical(*request.param)
+MODELS = [
+    ("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1), ("mask_rcnn", 1, "int8"),
+]  # fmt: skip
+
+
+@pytest.fixture(params=MODELS, ids=str)
+def parts(request, canonical, tmp_path_factory):
+    path = canonical(*request.param[:2])
+    if request.param[2:]:
+        path = write_quantised(path, tmp_path_factory.mktemp("split") / "int8.onnx")
     spec = load_canonical(path)[1]
     model, _ = to_tensorrt(onnx.load(path), "fp16")
     return spec, *split_heads(model, spec)

@@ -41,6 +41,14 @@ def test_capabilities(rtx: Any) -> None:
         capabilities(rtx, ("8.6", "11.0"))
 
 
+def test_capabilities_of_fp8(rtx: Any) -> None:
+    everything = list(capabilities(rtx, precision="fp8"))
+    assert everything[0] == "8.9"
+    assert "12.0" in everything
+    with pytest.raises(BuildError, match=r"capability 8\.9 on, found 7\.5, 8\.6, .*89"):
+        capabilities(rtx, ("8.9", "86", "75"), "fp8")
+
+
 def test_head_for_tensorrt(tensorrt: Any, spec: ModelSpec, tmp_path: Path) -> None:
     library = tmp_path / "libmaskrt_plugins.so"
     library.write_bytes(b"plugins")
@@ -70,6 +78,13 @@ def test_head_for_tensorrt_rtx(rtx: Any, spec: ModelSpec, tmp_path: Path) -> Non
     assert head.compute_capabilities == ("8.6", "8.9")
     assert not head.plugins_version
     assert not head.plugins_sha256
+
+
+def test_head_of_a_quantised_model(rtx: Any, spec: ModelSpec) -> None:
+    head = make_head(replace(spec, precision="fp8"), "tensorrt-rtx", "fp16")
+    assert head.compute_capabilities[0] == "8.9"
+    assert (head.spec.precision, head.precision) == ("fp8", "fp16")
+    assert head.precision_label == "fp8+fp16"
 
 
 def test_head_for_a_processor(spec: ModelSpec) -> None:

@@ -15,6 +15,7 @@ from maskrt.heads import bundle_entries, read_head
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
 from tests.export.builder import fake_tensorrt
+from tests.export.quantised import write_quantised
 
 CREATORS = (
     "Letterbox",
@@ -66,6 +67,23 @@ def test_one_plan(canonical: Any, plugins: Path, tmp_path: Path) -> None:
     assert shapes() == {"frames": [((1, 32, 32, 3), (1, 192, 256, 3), (1, 4320, 7680, 3))]}
     with pytest.raises(ModelFileError):  # no GPU here
         Detector(path)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_int8_plans(canonical: Any, plugins: Path, tmp_path: Path, split: bool) -> None:
+    """Without a choice, what is not INT8 is in float16; maps pass between two plans as INT8."""
+    source = write_quantised(canonical("mask_rcnn"), tmp_path / "int8.onnx")
+    path = tmp_path / ("model.bundle" if split else "model.engine")
+    options = BuildOptions(plugin_library=plugins)
+    report = build_model(source, path, "tensorrt", options=options, split_heads=split)
+    head = read_head(path)
+    assert head == report.head
+    assert (head.precision, head.spec.precision) == ("fp16", "int8")
+    assert head.precision_label == "int8+fp16"
+    if split:
+        with BundleArchive(path) as archive:
+            heads = archive.manifest.stages[1]
+        assert {t.dtype for t in heads.inputs if "features" in t.name} == {"int8"}
 
 
 def test_two_plans(canonical: Any, plugins: Path, tmp_path: Path) -> None:

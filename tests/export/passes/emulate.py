@@ -36,6 +36,7 @@ def widened(
     infos = [*graph.value_info, *graph.input, *graph.output]
     kinds = {value.name: value.type.tensor_type.elem_type for value in infos}
     nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
     for node in graph.node:
         plain = onnx.NodeProto()
         plain.CopyFrom(node)
@@ -49,14 +50,16 @@ def widened(
                 if rounded and source is None and kinds.get(node.input[0]) != TensorProto.FLOAT:
                     plain = helper.make_node("Cast", node.input, node.output, to=TensorProto.FLOAT)
         plain.output[:] = [f"{n}/raw" if n in rounded else n for n in node.output]
-        nodes.append(plain)
+        nodes += _with_scales(plain, node, constants)
         for name in rounded:
             low, raw = f"{name}/low", f"{name}/raw"
             nodes.append(helper.make_node("Cast", [raw], [low], to=kinds[name]))
             nodes.append(helper.make_node("Cast", [low], [name], to=TensorProto.FLOAT))
-    initializers = [_wide(tensor) for tensor in graph.initializer] + (defaults or [])
+    initializers = [_wide(tensor) for tensor in graph.initializer] + constants + (defaults or [])
     wide = helper.make_graph(nodes, "emulated", graph.input, graph.output, initializers)
-    result = helper.make_model(wide, opset_imports=model.opset_import, ir_version=model.ir_version)
+    # in float32 nothing needs more, and the bodies' opset must be the graph's
+    opsets = [helper.make_opsetid(o.domain, min(o.version, 18)) for o in model.opset_import]
+    result = helper.make_model(wide, opset_imports=opsets, ir_version=model.ir_version)
     result.metadata_props.extend(model.metadata_props)
     ours = {node.op_type: node for node in nodes if node.domain == "maskrt"}
     result.functions.extend(function_for(node) for node in ours.values())
@@ -68,6 +71,30 @@ def _wide(tensor: onnx.TensorProto) -> onnx.TensorProto:
     if tensor.data_type not in LOW:
         return tensor
     return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+
+
+def _with_scales(
+    plain: onnx.NodeProto, node: onnx.NodeProto, constants: list[onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    """An INT8 pooler as its body between DequantizeLinear and QuantizeLinear."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type != "MultilevelRoIAlign" or "feature_scales" not in attributes:
+        return [plain]
+    zero = f"{node.name}/zero"
+    constants.append(numpy_helper.from_array(np.zeros((), np.int8), zero))
+    scales = [*attributes["feature_scales"], attributes["output_scale"]]
+    names = [f"{node.name}/scale_{i}" for i in range(len(scales))]
+    for name, scale in zip(names, scales, strict=True):
+        constants.append(numpy_helper.from_array(np.array(scale, np.float32), name))
+    nodes = []
+    for i, name in enumerate(list(plain.input[2:])):
+        wide = f"{node.name}/map_{i}"
+        nodes.append(helper.make_node("DequantizeLinear", [name, names[i], zero], [wide]))
+        plain.input[2 + i] = wide
+    (given,) = plain.output
+    plain.output[0] = f"{given}/wide"
+    last = helper.make_node("QuantizeLinear", [plain.output[0], names[-1], zero], [given])
+    return [*nodes, plain, last]
 
 
 def _as_canonical(node: onnx.NodeProto) -> None:

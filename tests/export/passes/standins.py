@@ -14,7 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 FLOAT, HALF, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
-INT32, INT64, UINT8 = TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8
+INT8, UINT8 = TensorProto.INT8, TensorProto.UINT8
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 MAPS = {FLOAT, HALF, BF16}
 INPUTS = {
     "Letterbox": [{UINT8}],
@@ -74,7 +75,8 @@ def check_types(node: onnx.NodeProto, kinds: dict[str, int]) -> None:
     allowed = list(INPUTS[node.op_type])
     outputs = list(OUTPUTS.get(node.op_type, []))
     if node.op_type == "MultilevelRoIAlign":
-        allowed += [{found[2]} & MAPS] * (len(found) - 2)
+        maps = MAPS | {INT8} if _has_scales(node, len(found) - 2) else MAPS
+        allowed += [{found[2]} & maps] * (len(found) - 2)
         outputs = [found[2]]
     if node.op_type == "RoIAlign":
         outputs = [found[0]]
@@ -88,6 +90,13 @@ def check_types(node: onnx.NodeProto, kinds: dict[str, int]) -> None:
         if kinds[name] != kind:
             noted = TensorProto.DataType.Name(kinds[name])
             raise TypeError(f"{node.name}: output {name} is noted as {noted}")
+
+
+def _has_scales(node: onnx.NodeProto, maps: int) -> bool:
+    """Whether the attributes are there without which the plugin refuses INT8."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    scales = attributes.get("feature_scales", [])
+    return len(scales) == maps and min(scales) > 0 and attributes.get("output_scale", 0) > 0
 
 
 def _stand_in(
