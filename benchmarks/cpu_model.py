@@ -11,7 +11,8 @@ their stages. Eager and torchvision's export take a float image and give pasted 
 masks, as torchvision defines them; ours takes the uint8 frame and gives boxes and masks, pasted as
 bool crops (``--dense``: pasted as full-frame bool masks).
 
-A bundle in bfloat16 is measured where the CPU has it (Linux).
+A bundle in bfloat16 is measured where the CPU has it (Linux). INT8 has its ranges from the frame
+that is measured: that decides about accuracy, not about time.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ import torchvision
 from numpy.typing import NDArray
 
 from maskrt.artefact import LIBRARIES, BuildPrecision, Target
+from maskrt.calibration import Calibration
+from maskrt.calibration.calibrator import save
 from maskrt.commands.arguments import size
 from maskrt.commands.console import Steps, console, table
 from maskrt.export import build_model, export
@@ -118,18 +121,30 @@ class Ours:
         return len(result)
 
 
-def bundles(canonical: Path) -> dict[str, Path]:
+def bundles(canonical: Path, frame: NDArray[np.uint8]) -> dict[str, Path]:
     """Bundles of a canonical file for CPUs, by their names in the table."""
-    wanted: list[tuple[Target, BuildPrecision]] = [("onnxruntime", "fp32"), ("openvino", "fp32")]
+    precisions: list[BuildPrecision] = ["fp32"]
     flags = Path("/proc/cpuinfo")
     if flags.is_file() and "bf16" in flags.read_text(encoding="utf-8"):
-        wanted.append(("openvino", "bf16"))
+        precisions.append("bf16")
+    wanted: list[tuple[Target, BuildPrecision]] = [("onnxruntime", "fp32")]
+    wanted += [("openvino", precision) for precision in precisions]
     paths = {}
-    for target, precision in wanted:
-        path = canonical.with_name(f"{target}.{precision}.bundle")
-        build_model(canonical, path, target, precision)
-        paths[f"maskrt, bundle, {LIBRARIES[target]} {precision}"] = path
+    for source, prefix in ((canonical, ""), (calibrated(canonical, frame), "int8+")):
+        for target, precision in wanted:
+            path = canonical.with_name(f"{target}.{prefix}{precision}.bundle")
+            build_model(source, path, target, precision)
+            paths[f"maskrt, bundle, {LIBRARIES[target]} {prefix}{precision}"] = path
     return paths
+
+
+def calibrated(canonical: Path, frame: NDArray[np.uint8]) -> Path:
+    """The INT8 file of a canonical file."""
+    work = Calibration(canonical)
+    work.read_ranges([frame])
+    path = canonical.with_name("int8.onnx")
+    save(work.quantised()[0], path)
+    return path
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -192,7 +207,7 @@ def main() -> None:
         canonical = folder / "maskrt.onnx"
         export(model, canonical, options.canvas)
         step("Building bundles")
-        paths = {"maskrt, canonical, ONNX Runtime": canonical, **bundles(canonical)}
+        paths = {"maskrt, canonical, ONNX Runtime": canonical, **bundles(canonical, cells)}
         ours = {
             name: Ours(path, cells, options.threads, options.dense) for name, path in paths.items()
         }

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from maskrt.artefact import LIBRARIES, Target
-from maskrt.calibration.coco_eval import evaluate
+from maskrt.calibration import calibrate, evaluate
 from maskrt.commands.console import Steps, console, table, track
 from maskrt.examples import shapes
 from maskrt.export import build_model, export, load_model
@@ -26,6 +26,7 @@ from maskrt.runtime.sinks import FolderSink, open_sink, write_image
 CANVAS = (192, 256)
 FILM_SIZE = (480, 640)
 FILM_FRAMES = 48
+CALIBRATED = 100  # training pictures
 SHOWN_SCORE = 0.6  # in pictures; AP takes every detection
 SHEET = (3, 4)  # rows and columns of the contact sheet
 
@@ -87,15 +88,24 @@ def run_demo(output: Path, *, images: int) -> None:
     clocks: dict[str, Clock] = {}
     target = cpu_target()
     for task in TASKS:
-        canonical, bundle = (output / f"{task.name}{s}" for s in (".onnx", ".bundle"))
+        canonical, bundle, int8, int8_bundle = (
+            output / f"{task.name}{s}" for s in (".onnx", ".bundle", ".int8.onnx", ".int8.bundle")
+        )
         with Steps() as step:
             _export(task, canonical, step)
             build_model(canonical, bundle, target, progress=step)
+            _calibrate(task, canonical, int8, step)
+            build_model(int8, int8_bundle, target, progress=step)
         with Detector(bundle) as detector:
             clocks[task.name] = Clock()
             drawn, _ = _film(task, detector, output, clocks[task.name])
             pictures += _spread_out(drawn, 8 if task.name == "masks" else 4)
-        for path, kind in ((canonical, "ONNX file"), (bundle, f"{LIBRARIES[target]} bundle")):
+        library = LIBRARIES[target]
+        for path, kind in (
+            (canonical, "ONNX file"),
+            (bundle, f"{library} bundle"),
+            (int8_bundle, f"{library} INT8"),
+        ):
             with Detector(path) as detector:
                 outcomes.append(_accuracy(task, kind, path, detector, images))
 
@@ -120,6 +130,7 @@ def run_demo(output: Path, *, images: int) -> None:
         (output / "masks.mp4", "the film"),
         (output / "masks.onnx", "canonical ONNX, opens in Netron"),
         (output / "masks.bundle", f"built for {LIBRARIES[target]}"),
+        (output / "masks.int8.onnx", f"calibrated on {CALIBRATED} pictures; its bundle beside it"),
     ):
         console.print(f"  {path}  ({what})", highlight=False)
     console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
@@ -152,6 +163,17 @@ def _export(task: Task, path: Path, step: Steps) -> None:
         skeleton=shapes.SKELETON,
         name=f"shapes/{task.builder}",
         progress=step,
+    )
+
+
+def _calibrate(task: Task, source: Path, output: Path, step: Steps) -> None:
+    keypoints = task.name == "keypoints"
+    frames, _ = shapes.dataset(CALIBRATED, split="train", seed=0, keypoint_task=keypoints)
+    calibrate(
+        source,
+        output,
+        frames,
+        progress=lambda done, of: step(f"Calibrating {task.name}, {done} of {of} pictures"),
     )
 
 

@@ -69,6 +69,11 @@ def test_pictures_that_the_precision_is_checked_on(model, tmp_path):
         ("--target openvino --sm 86 -o OUT/model.bundle", "--sm is for --target tensorrt-rtx"),
         ("--target openvino --level 3 -o OUT/model.bundle", "--level is for --target tensorrt"),
         ("--target onnxruntime --precision bf16 -o OUT/model.bundle", "no bfloat16 on CPUs"),
+        (
+            "--target onnxruntime --precision int8+fp32 -o OUT/m.bundle",
+            "calibrate it first:  maskrt",
+        ),
+        ("--target tensorrt --precision int8+fp16 -o OUT/m.onnx", "calibrate it first:  maskrt"),
         ("--target onnxruntime --buckets 0 -o OUT/model.bundle", "expected numbers from 1 on"),
         ("--target onnxruntime --check-images none -o OUT/m.bundle --precision fp16", "none"),
     ],

@@ -11,6 +11,7 @@ from maskrt.examples import demo
 
 def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "FILM_FRAMES", 8)
+    monkeypatch.setattr(demo, "CALIBRATED", 8)
     demo.run_demo(tmp_path, images=4)
     sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
     height, width = demo.FILM_SIZE
@@ -19,10 +20,18 @@ def test_demo(tmp_path, monkeypatch, capsys):
     for name in ("masks", "keypoints"):
         video = cv2.VideoCapture(str(tmp_path / f"{name}.mp4"))
         assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
-        for suffix in ("onnx", "bundle"):
+        for suffix in ("onnx", "bundle", "int8.onnx", "int8.bundle"):
             assert (tmp_path / f"{name}.{suffix}").stat().st_size > 1_000_000
     printed = capsys.readouterr().out
-    for word in ("bundle", "box AP", "mask AP", "keypoint AP", "detect", "contact_sheet.png"):
+    for word in (
+        "bundle",
+        "INT8",
+        "box AP",
+        "mask AP",
+        "keypoint AP",
+        "detect",
+        "contact_sheet.png",
+    ):
         assert word in printed
 
 

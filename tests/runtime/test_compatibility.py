@@ -178,6 +178,10 @@ def test_commands(head):
     assert build_command(half, "a/b.plan") == (
         "maskrt build b.onnx --target tensorrt --precision fp16 -o b.plan"
     )
+    int8 = replace(half, spec=replace(half.spec, precision="int8"))
+    assert build_command(int8, "b.int8.engine") == (
+        "maskrt build b.int8.onnx --target tensorrt --precision int8+fp16 -o b.int8.engine"
+    )
 
 
 @pytest.mark.parametrize(
