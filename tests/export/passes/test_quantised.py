@@ -14,14 +14,17 @@ from onnx import TensorProto, numpy_helper
 from maskrt.calibration.coco_eval import evaluate
 from maskrt.errors import UnsupportedModelError
 from maskrt.examples import shapes
+from maskrt.export.canonical import read_spec
 from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply, to_tensorrt
 from maskrt.export.passes.int8_pools import int8_pools
 from maskrt.export.passes.precision import precision as lower_precision
 from maskrt.export.passes.tidy import tidy
+from maskrt.plugins.ops import multilevel_roi_align
 from maskrt.runtime import Detector
 from tests.export.passes.emulate import emulated
 from tests.export.passes.graphs import FLOAT, SPEC, constant, graph, kinds, node, ops
 from tests.export.passes.standins import replace_plugins
+from tests.export.passes.test_numerics import run_for
 from tests.export.passes.test_tensorrt_graph import needs_parser, parse
 from tests.export.passes.test_types import assert_typed
 
@@ -104,6 +107,49 @@ def test_poolers_are_int8(quantised, precision):
         n for n in result.graph.node if n.op_type == "Transpose" and types[n.input[0]] == "INT8"
     ]
     assert flat.input[0] == pools[0].output[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_native_operator_gives_what_the_pairs_gave(quantised, name):
+    """On INT8 maps with the attributes' scales: what the canonical graph quantises behind it."""
+    before = quantised(name)
+    spec = read_spec(before, name)
+    made_by = producers(before)
+    nodes = [n for n in before.graph.node if n.op_type == "MultilevelRoIAlign"]
+    result, _ = to_tensorrt(before, "fp16")
+    pools = [n for n in result.graph.node if n.op_type == "MultilevelRoIAlign"]
+    roles = [spec.box_pool, spec.mask.pool if spec.mask else spec.keypoint.pool]
+    frames = shapes.image(3, split="val")[0][None]
+    for old, new, pool in zip(nodes, pools, roles, strict=True):
+        maps = [made_by[tensor].input[0] for tensor in old.input[2:]]
+        flat = next(n for n in before.graph.node if old.output[0] in n.input)
+        reader = old.output[0] if flat.op_type == "QuantizeLinear" else flat.output[0]
+        (pair,) = [n for n in before.graph.node if reader in n.input]
+        assert pair.op_type == "QuantizeLinear"
+        names = [old.input[0], old.input[1], *maps, pair.output[0]]
+        rois, count, *features, expected = run_for(before, names, frames)
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in new.attribute}
+        found = multilevel_roi_align(
+            rois,
+            features,
+            output_size=pool.output_size,
+            spatial_scales=pool.spatial_scales,
+            sampling_ratio=pool.sampling_ratio,
+            aligned=pool.aligned,
+            counts=count,
+            min_level=pool.min_level,
+            canonical_size=pool.canonical_size,
+            canonical_level=pool.canonical_level,
+            epsilon=pool.epsilon,
+            log_epsilon=pool.log_epsilon,
+            feature_scales=given["feature_scales"],
+            output_scale=given["output_scale"],
+        )
+        assert found.dtype == expected.dtype == np.int8
+        difference = np.abs(found.reshape(expected.shape).astype(int) - expected)
+        assert np.abs(expected).max() > 60
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3  # values half way between two steps
 
 
 @pytest.mark.parametrize("passes", [STAGES, STAGES_CHANNELS_LAST], ids=["linear", "channels last"])
