@@ -18,7 +18,7 @@ from maskrt.calibration.collect import collect
 from maskrt.calibration.guards import RangeFacts, check, judge_ranges
 from maskrt.calibration.histogram import Histogram
 from maskrt.calibration.layers import MAPS, Layer, find_layers, keep
-from maskrt.calibration.methods import METHODS, thresholds
+from maskrt.calibration.methods import METHODS, require, thresholds
 from maskrt.calibration.quantise import quantise
 from maskrt.calibration.ranges import RangeStore
 from maskrt.calibration.recipe import Point, candidates, place
@@ -191,10 +191,11 @@ class Calibration:
 
 
 def method_for(format: Format, method: str | None) -> str:
-    """The method, or the format's default.
+    """The method, or the format's default; its library is there.
 
     Raises:
         ValueError: there is no such method, or not for this format.
+        MissingDependencyError: its library is not installed.
     """
     chosen = DEFAULT_METHODS[format] if method is None else method
     known = [m for m in METHODS if format == "int8" or m not in SEARCHED]
@@ -202,6 +203,7 @@ def method_for(format: Format, method: str | None) -> str:
         raise ValueError(
             f"method: found {chosen!r}, expected one of {', '.join(known)} for {format}"
         )
+    require(chosen)
     return chosen
 
 

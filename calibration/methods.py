@@ -70,6 +70,18 @@ def thresholds(histograms: Mapping[str, Histogram], method: str) -> dict[str, fl
     return {name: min(largest, given.get(name, largest)) for name, largest in found.items()}
 
 
+def require(method: str) -> None:
+    """Imports what a method needs: better missed before the model runs than after.
+
+    Raises:
+        MissingDependencyError, MaskrtError: its library is not installed.
+    """
+    if method == "mse":
+        _observer()
+    elif method != "minmax":
+        _onnxruntime(method, {})
+
+
 def _enough(histogram: Histogram) -> bool:
     return int(histogram.magnitudes()[1:].sum()) >= FEW
 

@@ -28,7 +28,7 @@ of 'maskrt calibrate', for one of these targets.
   tensorrt-rtx  a .bundle of dense stages with native operators in between,
                 compiled here, without a GPU, for the GPUs named by --sm.
   openvino      a .bundle for CPUs; bf16 halves the time where the CPU has it,
-                INT8 files halve it again.
+                INT8 files take a third of it.
   onnxruntime   a .bundle for CPUs, and wherever ONNX Runtime's CPU build runs.
 """
 EPILOG = """\

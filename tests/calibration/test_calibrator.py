@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 from maskrt.calibration import Calibration, calibrate, evaluate
-from maskrt.errors import MaskrtError, ModelFileError, UnsupportedModelError
+from maskrt.errors import MaskrtError, MissingDependencyError, ModelFileError, UnsupportedModelError
 from maskrt.examples import shapes
 from maskrt.export.canonical import load_canonical
 from maskrt.heads import read_spec
@@ -68,6 +70,21 @@ def test_accuracy_survives(canonical, tmp_path, builder):
     np.testing.assert_allclose(found, expected, atol=0.015)
 
 
+def test_fp8_is_simulated_on_the_cpu(canonical, work, tmp_path):
+    """Rounded to E4M3 and computed in float32; ONNX Runtime's later optimisations break that."""
+    output = tmp_path / "model.fp8.onnx"
+    fp8 = Calibration(canonical("mask_rcnn"), "fp8")
+    fp8._histograms, fp8.images = work._histograms, work.images
+    model, report = fp8.quantised()
+    onnx.save(model, str(output))
+    assert (report.format, report.method) == ("fp8", "minmax")
+    assert read_spec(output).precision == "fp8"
+    expected = precision_of(canonical("mask_rcnn"), KINDS["mask_rcnn"], False)
+    found = precision_of(output, KINDS["mask_rcnn"], False)
+    np.testing.assert_allclose(found, expected, atol=0.015)
+    assert found != expected
+
+
 def test_the_file_says_what_it_is(canonical, work, tmp_path):
     model, report = work.quantised()
     path = tmp_path / "model.int8.onnx"
@@ -107,12 +124,15 @@ def test_layers_and_maps_that_are_sensitive(work):
             assert not any(name.endswith("dequantised") for name in node.input[2:])
 
 
-def test_wrong_choices_are_told_before_frames_are_read(canonical, tmp_path):
+def test_wrong_choices_are_told_before_frames_are_read(canonical, tmp_path, monkeypatch):
     output = tmp_path / "model.int8.onnx"
     with pytest.raises(MaskrtError, match="no layer is called 'layer9'"):
         calibrate(canonical("mask_rcnn"), output, Untouched(), keep_fp16=["layer9"])
     with pytest.raises(ValueError, match="method: found 'median', expected one of minmax"):
         calibrate(canonical("mask_rcnn"), output, Untouched(), method="median")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match="needs the package 'torch'"):
+        calibrate(canonical("mask_rcnn"), output, Untouched())
     with pytest.raises(ValueError, match=r"found 'mse', expected one of .* for fp8"):
         calibrate(canonical("mask_rcnn"), output, Untouched(), method="mse", format="fp8")
     with pytest.raises(ValueError, match="format: found 'int4'"):

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from maskrt.calibration.histogram import HALF, Histogram
-from maskrt.calibration.methods import FEW, METHODS, thresholds
-from maskrt.errors import MissingDependencyError
+from maskrt.calibration.methods import FEW, METHODS, require, thresholds
+from maskrt.errors import MaskrtError, MissingDependencyError
 
 SEARCHES = [method for method in METHODS if method != "minmax"]
 RANDOM = np.random.default_rng(0)
@@ -184,8 +184,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:  # as if PyTorch had it no more
         patch.setitem(sys.modules, old, None)
         patch.setitem(sys.modules, "torchao", None)
-        with pytest.raises(MissingDependencyError, match="'torchao'"):
-            thresholds(histograms, "mse")
+        with pytest.raises(MaskrtError, match="pip install torchao"):
+            require("mse")
         moved = types.ModuleType("torchao.quantization.pt2e.observer")
         moved.HistogramObserver = HistogramObserver  # type: ignore[attr-defined]
         for name in ("torchao", "torchao.quantization", "torchao.quantization.pt2e"):
