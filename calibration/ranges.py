@@ -184,8 +184,8 @@ def load_ranges(path: str | os.PathLike[str]) -> Ranges:
             raise ValueError(f"its format is {head['format']!r}")
     except _UNREADABLE as error:
         raise MaskrtError(
-            f"{path} is no file of activation ranges, or is damaged ({error}): delete it, or name "
-            "another file"
+            f"{path} is no file of activation ranges, or is damaged ({_first(error)}): delete it, "
+            "or name another file"
         ) from None
     if head.get("version") != VERSION:
         raise MaskrtError(
@@ -198,6 +198,11 @@ def load_ranges(path: str | os.PathLike[str]) -> Ranges:
         return Ranges(str(head["model"]), images, histograms)
     except _UNREADABLE as error:
         raise MaskrtError(f"{path} is damaged ({error}): delete it") from None
+
+
+def _first(error: BaseException) -> str:
+    """The first sentence; NumPy goes on with advice on how to read what is not to be trusted."""
+    return str(error).partition(". ")[0].rstrip(".")
 
 
 def _histograms(names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Histogram]:

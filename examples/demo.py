@@ -115,7 +115,7 @@ def run_demo(output: Path, *, images: int) -> None:
         f"\nCanvas {CANVAS[1]}x{CANVAS[0]}, on this CPU; AP on {images} held-out images",
         highlight=False,
     )
-    table("", ("", *(outcome.title for outcome in outcomes)), _lines(outcomes))
+    table("", ("", "box AP", "mask AP", "keypoint AP", "detect", "file"), _lines(outcomes))
     table(
         f"{FILM_FRAMES} frames of {FILM_SIZE[1]}x{FILM_SIZE[0]} with the bundles, median ms",
         ("", *clocks),
@@ -142,12 +142,12 @@ def cpu_target() -> Target:
 
 
 def _lines(outcomes: list[Outcome]) -> Iterator[list[str]]:
-    """The table: what was measured by rows, the files by columns."""
-    for key, name in (("bbox", "box AP"), ("segm", "mask AP"), ("keypoints", "keypoint AP")):
-        values = (outcome.accuracy.get(f"{key}/AP") for outcome in outcomes)
-        yield [name, *("-" if value is None else f"{value:.3f}" for value in values)]
-    yield ["detect, median", *(f"{outcome.milliseconds:.1f} ms" for outcome in outcomes)]
-    yield ["file", *(f"{outcome.size / 1e6:.1f} MB" for outcome in outcomes)]
+    """The table: files by rows, what was measured by columns."""
+    for outcome in outcomes:
+        values = (outcome.accuracy.get(f"{kind}/AP") for kind in ("bbox", "segm", "keypoints"))
+        cells = ("-" if value is None else f"{value:.3f}" for value in values)
+        size = f"{outcome.size / 1e6:.1f} MB"
+        yield [outcome.title, *cells, f"{outcome.milliseconds:.1f} ms", size]
 
 
 def _export(task: Task, path: Path, step: Steps) -> None:
