@@ -41,7 +41,7 @@ class SearchRow:
     figures: Figures
     """With these in higher precision, beside those that had been chosen before."""
     gain: float
-    """Of AP, by giving them back."""
+    """By giving them back: of the APs that fell by too much before, in sum."""
     decision: str
     """``"INT8"`` or ``"higher precision"``, as it is in the end."""
 
@@ -61,6 +61,8 @@ class SearchResult:
     figures: Figures
     """With this choice."""
     measurements: int
+    complete: bool = True
+    """False: the limit of measurements came first, so fewer layers may do."""
 
 
 def layers_to_search(layers: Sequence[Layer]) -> list[SearchLayer]:
@@ -144,7 +146,8 @@ class _Search:
         self.remember = {} if remember is None else remember
         self.progress = progress
         self.count = 0
-        self.tried: dict[frozenset[str], float] = {}
+        self.falls: dict[frozenset[str], Figures] = {}
+        self.complete = True
         self.rows: list[SearchRow] = []
         self.kept: frozenset[str] = frozenset()
 
@@ -155,10 +158,10 @@ class _Search:
             self.rows.append(SearchRow("all in INT8", (), self.figures(self.kept), 0.0, ""))
             if drop > self.max_drop:
                 self.give_back()
-                if self.tried[self.kept] <= self.max_drop:
+                if self.worst(self.kept) <= self.max_drop:
                     self.take_back()
         except _LimitReachedError:
-            self.kept = self.best()
+            self.kept, self.complete = self.best(), False
         figures = self.figures(self.kept)
         rows = tuple(
             SearchRow(
@@ -170,15 +173,15 @@ class _Search:
             )
             for row in self.rows
         )
-        met = self.tried[self.kept] <= self.max_drop
-        return SearchResult(self.kept, rows, met, figures, self.count)
+        met = self.worst(self.kept) <= self.max_drop
+        return SearchResult(self.kept, rows, met, figures, self.count, self.complete)
 
     def figures(self, kept: frozenset[str]) -> Figures:
         return dict(self.remember[key_of(kept)])
 
     def drop(self, kept: frozenset[str], what: str) -> float:
         """Of the AP that falls most."""
-        if kept not in self.tried:
+        if kept not in self.falls:
             key = key_of(kept)
             if key not in self.remember:
                 if self.count >= self.limit:
@@ -188,17 +191,36 @@ class _Search:
                 self.remember[key] = {k: float(v) for k, v in self.measure(kept).items()}
                 self.count += 1
             found = self.remember[key]
-            falls = [value - found.get(name, math.nan) for name, value in self.reference.items()]
-            known = [fall for fall in falls if not math.isnan(fall)]
-            self.tried[kept] = max(known, default=math.inf if self.reference else 0.0)
-        return self.tried[kept]
+            falls = {
+                name: value - found.get(name, math.nan) for name, value in self.reference.items()
+            }
+            self.falls[kept] = {name: fall for name, fall in falls.items() if not math.isnan(fall)}
+        return self.worst(kept)
+
+    def worst(self, kept: frozenset[str]) -> float:
+        """``drop`` of what was measured; infinite where all figures are missing."""
+        return max(self.falls[kept].values(), default=math.inf if self.reference else 0.0)
+
+    def rise(self, kept: frozenset[str]) -> float:
+        """By how much more layers raise those APs, in sum, that fall by too much now.
+
+        Not the one that falls most alone: a layer that costs masks would gain nothing as long as
+        boxes fall by more.
+        """
+        before, after = self.falls[self.kept], self.falls[kept]
+        return sum(
+            before[name] - after[name]
+            for name in before
+            if before[name] > self.max_drop and name in after
+        )
 
     def gain(self, group: Sequence[SearchLayer], what: str = "") -> float:
         """By giving a group back beside what has been given back."""
         names = tuple(layer.name for layer in group)
         what = what or (names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}")
         kept = self.kept.union(names)
-        gain = self.tried[self.kept] - self.drop(kept, what)
+        self.drop(kept, what)
+        gain = self.rise(kept)
         self.rows.append(SearchRow(what, names, self.figures(kept), gain, ""))
         return gain
 
@@ -218,7 +240,7 @@ class _Search:
         gains = [self.gain(g, s) for g, s in zip(by_stage, stages, strict=True)]
         for group, gain in zip(by_stage, gains, strict=True):
             push(group, gain)
-        while heap and self.tried[self.kept] > self.max_drop:
+        while heap and self.worst(self.kept) > self.max_drop:
             group = heapq.heappop(heap).layers
             if len(group) > 1:
                 middle = len(group) // 2
@@ -231,23 +253,28 @@ class _Search:
             self.accept(group)
         order = sorted(range(len(stages)), key=lambda i: -gains[i])
         for i in order:
-            if self.tried[self.kept] <= self.max_drop:
+            if self.worst(self.kept) <= self.max_drop:
                 return
             self.accept(by_stage[i])
-        if self.tried[self.kept] > self.max_drop:
+        if self.worst(self.kept) > self.max_drop:
             self.accept(self.layers)
 
     def accept(self, group: Sequence[SearchLayer]) -> None:
         names = [layer.name for layer in group]
         kept = self.kept.union(names)
-        if kept > self.kept and self.drop(kept, f"{names[0]} …") <= self.tried[self.kept]:
-            self.kept = kept
+        if kept > self.kept:
+            self.drop(kept, f"{names[0]} …")
+            if self.rise(kept) >= 0:
+                self.kept = kept
 
     def take_back(self) -> None:
         """What is not needed after all: the layers with the most multiplications first."""
         given = [layer for layer in self.layers if layer.name in self.kept]
         for layer in sorted(given, key=lambda layer: -layer.macs):
-            if self.count >= self.limit or len(self.kept) == 1:
+            if len(self.kept) == 1:
+                return
+            if self.count >= self.limit:
+                self.complete = False
                 return
             fewer = self.kept - {layer.name}
             if self.drop(fewer, f"without {layer.name}") <= self.max_drop:
@@ -257,9 +284,9 @@ class _Search:
         """Within the budget with the fewest multiplications, or the one that loses least."""
         macs = {layer.name: layer.macs for layer in self.layers}
         return min(
-            self.tried,
+            self.falls,
             key=lambda kept: (
-                max(self.tried[kept], self.max_drop),
+                max(self.worst(kept), self.max_drop),
                 sum(macs[name] for name in kept),
                 sorted(kept),
             ),

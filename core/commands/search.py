@@ -184,4 +184,8 @@ def show(result: SearchResult, reference: Figures) -> None:
         ("layers", *(KINDS[key] for key in kinds), "gain", "decision"),
         rows,
     )
-    console.print(f"{result.measurements} measurements", highlight=False)
+    console.print(
+        f"measurements made now: {result.measurements}"
+        + ("" if result.complete else "; the limit came first: with more, fewer layers may do"),
+        highlight=False,
+    )

@@ -51,7 +51,7 @@ def test_one_culprit_among_many():
     assert result.measurements <= 25
     row = next(row for row in result.rows if row.layers == ("layer37",))
     assert row.decision == "higher precision"
-    assert row.gain == pytest.approx(0.02)
+    assert row.gain == pytest.approx(0.02 + 0.01)  # boxes and masks
     assert {row.what for row in result.rows} >= {"trunk", "box head"}
     assert all(row.decision == "INT8" for row in result.rows if "layer37" not in row.layers)
 
@@ -63,11 +63,29 @@ def test_the_worst_go_first_and_no_more_than_needed():
     assert result.kept == {"layer5", "layer20", "layer68"}
 
 
-def test_many_small_losses():
-    measure = Losses({f"layer{i}": 0.0005 for i in range(40)})
-    result = search(model(), measure, REFERENCE, 0.01, limit=200)
+@pytest.mark.parametrize(("box", "mask"), [(5, 68), (5, 40), (68, 5), (69, 66)])
+def test_layers_that_cost_different_ap(box, mask):
+    """What costs masks is found although boxes fall by more."""
+
+    def measure(kept):
+        boxes = 0.0 if f"layer{box}" in kept else 0.010
+        masks = 0.0 if f"layer{mask}" in kept else 0.008
+        return {"bbox/AP": 0.7 - boxes, "segm/AP": 0.6 - masks}
+
+    result = search(model(), measure, REFERENCE, 0.003)
     assert result.met
-    assert 20 <= len(result.kept) <= 22
+    assert result.complete
+    assert result.kept == {f"layer{box}", f"layer{mask}"}
+    assert result.measurements <= 45
+
+
+@pytest.mark.parametrize(("limit", "complete"), [(60, False), (200, True)])
+def test_many_small_losses(limit, complete):
+    measure = Losses({f"layer{i}": 0.0005 for i in range(40)})
+    result = search(model(), measure, REFERENCE, 0.01, limit=limit)
+    assert result.met
+    assert result.complete == complete
+    assert 20 <= len(result.kept) <= (22 if complete else 40)
 
 
 def test_layers_that_cost_together_only():
