@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from maskrt.runtime.frames import Frame, to_bgr
 from maskrt.runtime.machine import this_machine
 from maskrt.runtime.session import OnnxRuntimeSession, checked_threshold
 from maskrt.runtime.stopwatch import Stopwatch
+from maskrt.runtime.stream import Policy, Stream
 from maskrt.spec import ModelSpec
 
 
@@ -88,8 +90,8 @@ class Detector(Closing):
         path: of the model file.
         spec: what is known about the model: its labels, input, outputs and where it comes from.
 
-    A detector is not to be called from several threads at once. It can be used as a context
-    manager; without, its memory is freed when it is collected.
+    Calls from several threads take turns; ``timings`` are those of the last one. It can be used as
+    a context manager; without, its memory is freed when it is collected.
 
     Raises:
         ModelFileError: if the file is missing, broken, not from maskrt or not for this machine, or
@@ -111,6 +113,7 @@ class Detector(Closing):
         nms_threshold: float | None = None,
     ) -> None:
         self.path = Path(path)
+        self._turn = threading.Lock()
         self._session: Session | None = open_session(path, providers=providers, threads=threads)
         self.spec = self._session.spec
         self.score_threshold = score_threshold
@@ -176,6 +179,37 @@ class Detector(Closing):
                 raise FrameError(f"frame {i} of the batch: {error}") from None
         return self._detect(images)
 
+    def stream(self, source: Any, *, depth: int = 2, policy: Policy | None = None) -> Stream:
+        """Detects in a source's frames, while others are read and the caller uses the last ones.
+
+            with open_source("street.mp4") as source, detector.stream(source) as stream:
+                for item in stream:
+                    cv2.imshow("", item.result.draw(item.frame))
+
+        Args:
+            source: of ``open_source``, or any iterable of frames (BGR, as OpenCV gives). It is read
+                in a thread of its own; close it after the stream.
+            depth: frames that may wait before, and results behind, the detector.
+            policy: ``"all"``: no frame is left out, the source waits (files). ``"latest"``: of the
+                frames that come while the detector is busy the newest is taken, the others are
+                dropped and counted (cameras). None: as it suits the source.
+
+        Returns:
+            An iterator over ``StreamItem`` (index, frame, result, milliseconds), in the frames'
+            order. What reading or detecting raises comes out of it, after the results before.
+
+        Raises:
+            ValueError: the depth or the policy is none.
+        """
+        live = bool(getattr(source, "live", False))
+        chosen: Policy = ("latest" if live else "all") if policy is None else policy
+        rgb = self.spec.canvas.frame_order == "rgb"
+
+        def detect(frame: Frame) -> Detections:
+            return self(frame[..., ::-1] if rgb else frame)
+
+        return Stream(detect, source, depth=depth, policy=chosen)
+
     @property
     def timings(self) -> dict[str, float]:
         """Milliseconds of the last run by stage, in the order of the stages.
@@ -186,10 +220,14 @@ class Detector(Closing):
         return dict(self._session.watch.laps) if self._session else {}
 
     def close(self) -> None:
-        """Frees the model. Closing twice is fine; calling a closed detector is a ValueError."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        """Frees the model, after the frame that another thread may be detecting in.
+
+        Closing twice is fine; calling a closed detector is a ValueError.
+        """
+        with self._turn:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -209,6 +247,10 @@ class Detector(Closing):
 
     def _run(self, images: list[Frame]) -> list[Detections]:
         """One run of the model for frames of one size, at most ``spec.batch.max`` of them."""
+        with self._turn:
+            return self._run_alone(images)
+
+    def _run_alone(self, images: list[Frame]) -> list[Detections]:
         if self._session is None:
             raise ValueError("the detector is closed")
         # a batch that is too small for the graph is filled up; what that gives is not looked at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import cv2
 from maskrt.errors import MaskrtError
 from maskrt.files import replacing
 from maskrt.pictures import IMAGE_SUFFIXES
+from maskrt.runtime.channel import Channel, End
 from maskrt.runtime.frames import Frame
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -161,3 +163,62 @@ def write_image(path: Path, frame: Frame) -> None:
         raise MaskrtError(f"{path}: this OpenCV cannot write {path.suffix} images: use .png")
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
+
+
+class WritingThread(Sink):
+    """Writes to another sink in a thread of its own, while the caller draws the next frame.
+
+    Args:
+        sink: is closed with this one.
+        depth: frames that may wait.
+    """
+
+    def __init__(self, sink: Sink, depth: int = 4) -> None:
+        self._sink = sink
+        self._frames: Channel[tuple[Frame, str]] = Channel(depth)
+        self._error: BaseException | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="maskrt, writing", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Frame, name: str) -> None:
+        """Takes one frame, which is not to be changed afterwards.
+
+        Raises:
+            MaskrtError: an earlier one could not be written.
+        """
+        if not self._frames.put((frame, name)):
+            self._raise()
+
+    def close(self, *, complete: bool = True) -> None:
+        """Waits for the frames that are left, and closes the other sink.
+
+        Raises:
+            MaskrtError: one of them could not be written.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if complete:
+            self._frames.end()
+        else:
+            self._frames.abandon()
+        self._thread.join()
+        self._sink.close(complete=complete and self._error is None)
+        if complete:
+            self._raise()
+
+    def _write(self) -> None:
+        try:
+            while True:
+                self._sink.write(*self._frames.get())
+        except End:
+            pass
+        except BaseException as error:  # it belongs to the caller's thread
+            self._error = error
+            self._frames.abandon()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error

@@ -28,6 +28,8 @@ class Source(Closing, ABC):
     """For messages and file names: the file's or folder's name, ``camera 0``, ``array``."""
     fps: float | None = None
     """Frames per second; None where there is no clock, as with images."""
+    live: bool = False
+    """Whether frames come whether or not anybody takes them, as from a camera."""
     count: int | None = None
     """Frames in all, as far as it is known; of videos it is what the file claims."""
 
@@ -146,6 +148,8 @@ class VideoSource(Source):
 
 class CameraSource(Source):
     """A camera, by OpenCV's number. Endless."""
+
+    live = True
 
     def __init__(self, index: int) -> None:
         self.name = f"camera {index}"

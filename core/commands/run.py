@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of ONNX Runtime, for an .onnx file, best first (default: CPUExecutionProvider)",
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--policy",
+        choices=("all", "latest"),
+        help="all: no frame is left out; latest: while the detector is busy frames are dropped, so "
+        "that the newest is taken (default: all, for cameras latest)",
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Runs the command."""
     from maskrt.commands.console import console, track
     from maskrt.runtime import Detector, open_source
-    from maskrt.runtime.sinks import open_sink
+    from maskrt.runtime.sinks import WritingThread, open_sink
 
     if options.show:
         _check_screen()
@@ -86,35 +91,37 @@ def execute(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise MaskrtError(str(error)) from error
         stack.enter_context(detector)
-        as_bgr = detector.spec.canvas.frame_order == "bgr"
         sink = None
         if options.save:
             sink = stack.enter_context(
-                open_sink(options.save, fps=source.fps, single=source.count == 1)
+                WritingThread(open_sink(options.save, fps=source.fps, single=source.count == 1))
             )
         lines = stack.enter_context(_lines(options.json)) if options.json else None
-        for i, frame in enumerate(track(source, source.name, source.count)):
-            started = time.perf_counter()
-            # sources give BGR
-            result = detector(frame if as_bgr else frame[..., ::-1])
-            milliseconds.append((time.perf_counter() - started) * 1e3)
-            found += len(result)
+        # frames are read and detected in while the last ones are drawn and written
+        stream = stack.enter_context(detector.stream(source, policy=options.policy))
+        for item in track(stream, source.name, source.count):
+            milliseconds.append(item.milliseconds)
+            found += len(item.result)
+            name = source.frame_name(item.index)
             if lines:
-                record = {"frame": i, "name": source.frame_name(i)}
-                lines.write(json.dumps({**record, "detections": result.to_coco(i)}) + "\n")
+                coco = item.result.to_coco(item.index)
+                record = {"frame": item.index, "name": name, "detections": coco}
+                lines.write(json.dumps(record) + "\n")
             if sink or options.show:
-                drawn = result.draw(frame)
+                drawn = item.result.draw(item.frame)
                 if sink:
-                    sink.write(drawn, source.frame_name(i))
+                    sink.write(drawn, name)
                 if options.show and not _show(drawn):
                     break
+        dropped = stream.dropped
     if not milliseconds:
         raise MaskrtError(f"{options.source} gave no frames")
     # the first run prepares buffers: it says nothing of the others
     steady = sorted(milliseconds[1:] or milliseconds)
     console.print(
         f"{len(milliseconds)} frames, {found} detections, "
-        f"{steady[len(steady) // 2]:.1f} ms a frame (median, detection alone)",
+        f"{steady[len(steady) // 2]:.1f} ms a frame (median, detection alone)"
+        + (f", {dropped} frames dropped" if dropped else ""),
         highlight=False,
     )
     for path in filter(None, (options.save, options.json)):

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
 
 from maskrt.errors import MaskrtError
-from maskrt.runtime.sinks import FolderSink, ImageSink, VideoSink, open_sink
+from maskrt.runtime.sinks import (
+    FolderSink,
+    ImageSink,
+    Sink,
+    VideoSink,
+    WritingThread,
+    open_sink,
+)
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
 
@@ -78,3 +87,76 @@ def test_video_frames_of_other_sizes(tmp_path):
     with pytest.raises(MaskrtError, match="found a frame of 32x24 in a video of 64x48"):
         fill(tmp_path / "a.mp4", frames=(FRAME, FRAME[::2, ::2]))
     assert list(tmp_path.iterdir()) == []
+
+
+class Kept(Sink):
+    """Keeps what it is given; writing and closing can be made to fail."""
+
+    def __init__(self, fail_at=None, gate=None):
+        self.written, self.closed = [], []
+        self.fail_at, self.gate = fail_at, gate
+
+    def write(self, frame, name):
+        if self.gate:
+            self.gate.wait(5)
+        if len(self.written) == self.fail_at:
+            raise MaskrtError("the disk is full")
+        self.written.append(name)
+
+    def close(self, *, complete=True):
+        self.closed.append(complete)
+
+
+def test_a_writing_thread_writes_everything_in_order():
+    kept = Kept()
+    with WritingThread(kept, depth=2) as sink:
+        for i in range(50):
+            sink.write(FRAME, str(i))
+    assert kept.written == [str(i) for i in range(50)]
+    assert kept.closed == [True]
+    sink.close()
+    assert kept.closed == [True]
+
+
+def test_a_writing_thread_tells_what_failed():
+    kept = Kept(fail_at=2)
+    sink = WritingThread(kept, depth=1)
+
+    def use():
+        with sink:
+            for i in range(100):
+                sink.write(FRAME, str(i))
+
+    with pytest.raises(MaskrtError, match="the disk is full"):
+        use()
+    assert kept.written == ["0", "1"]
+    assert kept.closed == [False]
+
+
+def test_the_last_frame_fails():
+    gate = threading.Event()
+    kept = Kept(fail_at=0, gate=gate)
+    sink = WritingThread(kept)
+    sink.write(FRAME, "0")
+    gate.set()
+    with pytest.raises(MaskrtError, match="the disk is full"):
+        sink.close()
+    assert kept.closed == [False]
+
+
+def test_an_error_of_the_caller_leaves_nothing_to_write():
+    gate = threading.Event()
+    kept = Kept(gate=gate)
+    sink = WritingThread(kept, depth=8)
+
+    def use():
+        with sink:
+            for i in range(5):
+                sink.write(FRAME, str(i))
+            gate.set()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        use()
+    assert kept.closed == [False]
+    assert len(kept.written) <= 5
