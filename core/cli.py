@@ -8,11 +8,22 @@ import sys
 from collections.abc import Sequence
 
 import maskrt
-from maskrt.commands import build, calibrate, compare, demo, doctor, evaluate, export, inspect, run
+from maskrt.commands import (
+    build,
+    calibrate,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    profile,
+    run,
+)
 from maskrt.errors import MaskrtError
 from maskrt.interrupts import in_library
 
-COMMANDS = (export, calibrate, build, run, compare, evaluate, inspect, doctor, demo)
+COMMANDS = (export, calibrate, build, run, compare, evaluate, profile, inspect, doctor, demo)
 
 DESCRIPTION = """\
 Trained R-CNN detectors (Faster, Mask, Keypoint R-CNN) in camera applications.
