@@ -18,10 +18,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, see the README
 
+from maskrt.artefact import cpu_target
 from maskrt.calibration import calibrate
 from maskrt.commands.console import Steps, table
 from maskrt.examples import shapes
-from maskrt.examples.demo import cpu_target
 from maskrt.export import build_model, export, load_model
 from maskrt.runtime import Detector, open_source
 from maskrt.runtime.sinks import WritingThread, open_sink

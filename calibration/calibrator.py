@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from maskrt.calibration.collect import collect
-from maskrt.calibration.guards import RangeFacts, check, judge_ranges
+from maskrt.calibration.guards import RangeFacts, check, judge_images, judge_ranges
 from maskrt.calibration.histogram import Histogram
 from maskrt.calibration.layers import MAPS, Layer, find_layers, keep
 from maskrt.calibration.methods import METHODS, require, thresholds
@@ -81,6 +81,18 @@ class Calibration:
     def tensors(self) -> list[str]:
         """All that may come to be quantised, in the graph's order."""
         return candidates(self.view, self.layers)
+
+    def judge(self, frames: Iterable[NDArray[np.uint8]], *, force: bool = False) -> None:
+        """Adds to ``warnings`` what speaks against learning from these frames.
+
+        Args:
+            frames: as for ``read_ranges``.
+            force: what would be refused is warned about.
+
+        Raises:
+            MaskrtError: they are unsuitable.
+        """
+        self.warnings += check(judge_images(frames, self.spec), force)
 
     def read_ranges(
         self,
@@ -250,22 +262,11 @@ def calibrate(
     method = method_for(format, method)
     patterns = list(keep_fp16)
     calibration.choose(patterns)  # a wrong pattern is told before the work
-    calibration.warnings += judge(frames, calibration.spec, force)
+    calibration.judge(frames, force=force)
     calibration.read_ranges(frames, cache=cache, force=force, progress=progress)
     model, report = calibration.quantised(method, keep_fp16=patterns)
     save(model, output)
     return report
-
-
-def judge(frames: Iterable[NDArray[np.uint8]], spec: ModelSpec, force: bool) -> list[str]:
-    """Warnings about frames that calibration is to learn from.
-
-    Raises:
-        MaskrtError: they are unsuitable, and this is not forced.
-    """
-    from maskrt.calibration.guards import judge_images
-
-    return check(judge_images(frames, spec), force)
 
 
 def save(model: onnx.ModelProto, output: str | os.PathLike[str]) -> None:

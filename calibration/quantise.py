@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from maskrt.calibration.layers import Layer
 from maskrt.calibration.recipe import Point
 from maskrt.calibration.scales import Steps, quantise_weights, scale_of
-from maskrt.calibration.view import GraphView, attribute
+from maskrt.calibration.view import attribute
 
 
 def quantise(
@@ -67,7 +67,7 @@ class _Writer:
         self.steps = steps
         self.weights_nodes: list[onnx.NodeProto] = []
         self.behind: dict[str, list[onnx.NodeProto]] = {}
-        self.view = GraphView(model)
+        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
         for imports in (model.opset_import, *(body.opset_import for body in model.functions)):
             for entry in imports:
                 if entry.domain == "":  # bodies must not lag behind the graph that calls them
@@ -77,7 +77,7 @@ class _Writer:
         """Stores a layer's weights; returns the tensor that its nodes read."""
         node, name = layer.nodes[0], layer.weight
         axis = output_axis(node)
-        values = numpy_helper.to_array(self.view.constants[name])
+        values = numpy_helper.to_array(self.constants[name])
         numbers, scales = quantise_weights(name, values, axis, self.steps)
         stored = self._constant(f"{name}/quantised", numbers)
         scale = self._constant(f"{name}/scale", scales)

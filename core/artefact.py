@@ -11,6 +11,7 @@ import base64
 import json
 import zlib
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 from maskrt.codec import from_plain, to_plain
@@ -49,6 +50,11 @@ LIBRARIES: dict[Target, str] = {
     "onnxruntime": "ONNX Runtime",
 }
 """What users call the library of a target."""
+
+
+def cpu_target() -> Target:
+    """The faster one of what is installed for CPUs."""
+    return "openvino" if find_spec("openvino") else "onnxruntime"
 
 
 def precision_label(of_model: Precision, rest: Precision) -> str:

@@ -30,6 +30,7 @@ Trained R-CNN detectors (Faster, Mask, Keypoint R-CNN) in camera applications.
 
   maskrt export  --model torchvision/maskrcnn_resnet50_fpn --weights mine.pth \\
                  --canvas 800x1088 -o model.onnx
+  maskrt calibrate model.onnx --images photos/ -o model.int8.onnx    (if wanted)
   maskrt build   model.onnx --target openvino -o model.bundle
   maskrt run     model.bundle --source street.mp4 --save annotated.mp4
   maskrt demo    the whole chain on the bundled tiny models; needs nothing else

@@ -60,6 +60,12 @@ def read_truth(annotations: Path, images: Path, limit: int | None = None) -> Tru
     return Truth(chosen, files)
 
 
+def kinds_of(spec: ModelSpec) -> list[str]:
+    """What a model's results are judged by, as COCO calls it."""
+    kinds = ["bbox", *(["segm"] if spec.mask else [])]
+    return [*kinds, "keypoints"] if spec.keypoint else kinds
+
+
 def categories_of(spec: ModelSpec, truth: Truth) -> dict[int, int]:
     """Category ids by label id: by the classes' names, or where no name fits, by number.
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from maskrt.artefact import LIBRARIES, Target
+from maskrt.artefact import LIBRARIES, cpu_target
 from maskrt.calibration import calibrate, evaluate
 from maskrt.commands.console import Steps, console, table, track
 from maskrt.examples import shapes
@@ -134,11 +133,6 @@ def run_demo(output: Path, *, images: int) -> None:
     ):
         console.print(f"  {path}  ({what})", highlight=False)
     console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
-
-
-def cpu_target() -> Target:
-    """The faster of what is installed for CPUs."""
-    return "openvino" if find_spec("openvino") else "onnxruntime"
 
 
 def _lines(outcomes: list[Outcome]) -> Iterator[list[str]]:

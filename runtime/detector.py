@@ -154,6 +154,10 @@ class Detector(Closing):
         """
         return self._detect([to_bgr(frame)])[0]
 
+    def bgr(self, frame: Frame) -> Detections:
+        """Detects in one frame in BGR order, as sources give it, whatever order the model takes."""
+        return self(frame if self.spec.canvas.frame_order == "bgr" else frame[..., ::-1])
+
     def batch(self, frames: Iterable[Any]) -> list[Detections]:
         """Detects in several frames; frames of the same size run together.
 
@@ -203,12 +207,7 @@ class Detector(Closing):
         """
         live = bool(getattr(source, "live", False))
         chosen: Policy = ("latest" if live else "all") if policy is None else policy
-        rgb = self.spec.canvas.frame_order == "rgb"
-
-        def detect(frame: Frame) -> Detections:
-            return self(frame[..., ::-1] if rgb else frame)
-
-        return Stream(detect, source, depth=depth, policy=chosen)
+        return Stream(self.bgr, source, depth=depth, policy=chosen)
 
     @property
     def timings(self) -> dict[str, float]:

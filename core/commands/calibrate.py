@@ -34,9 +34,9 @@ examples:
   maskrt calibrate model.onnx --images photos/ --keep-fp16 'mask head' -o model.int8.onnx
   maskrt build model.int8.onnx --target openvino -o model.bundle
 
-pictures: some hundred that the model was not trained on matter less than that
-they look like the camera's: same light, same scenes, objects in them. Labels
-are not needed. Never take those that accuracy is measured on.
+pictures: some hundred that look like the camera's: same light, same scenes,
+objects in them. Labels are not needed, training pictures will do; never take
+those that accuracy is measured on.
 --ranges: what the pictures gave is kept in a file. Calibrating again with
 another method or other kept layers then takes seconds, and a run that was
 stopped goes on.
@@ -135,7 +135,7 @@ def execute(options: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "export,cpu,calibrate") from error
     from maskrt.calibration.images import Images, choose, find_images
-    from maskrt.commands.console import console
+    from maskrt.commands.console import warn
     from maskrt.runtime.sources import read_image
 
     _check(options)
@@ -143,17 +143,17 @@ def execute(options: argparse.Namespace) -> None:
     work = calibrator.Calibration(options.model, options.format)
     work.choose(options.keep_fp16)  # a wrong pattern is told before the work
     frames = Images(files, _in_order(read_image, work.spec.canvas.frame_order))
-    for warning in _judge(frames, work, options.force):
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
-    _read_ranges(work, frames, options)
-    for warning in work.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+    for step in (_judge, _read_ranges):
+        told = len(work.warnings)
+        step(work, frames, options)
+        for warning in work.warnings[told:]:
+            warn(warning)
     sensitive: frozenset[str] = frozenset()
     rows: tuple[SearchRow, ...] = ()
     if options.max_ap_drop is not None:
         from maskrt.commands.search import search
 
-        result, _ = search(work, options)
+        result = search(work, options)
         sensitive, rows = result.kept, result.rows
     model, report = work.quantised(options.method, keep_fp16=options.keep_fp16, sensitive=sensitive)
     report.search = [row.to_plain() for row in rows]
@@ -192,11 +192,10 @@ def _in_order(read: Any, order: str) -> Any:
     return read if order == "bgr" else lambda path: read(path)[..., ::-1]
 
 
-def _judge(frames: Any, work: Calibration, force: bool) -> list[str]:
-    from maskrt.calibration.calibrator import judge
+def _judge(work: Calibration, frames: Any, options: argparse.Namespace) -> None:
     from maskrt.commands.console import track
 
-    return judge(track(frames, "Looking at the images", len(frames)), work.spec, force)
+    work.judge(track(frames, "Looking at the images", len(frames)), force=options.force)
 
 
 def _read_ranges(work: Calibration, frames: Any, options: argparse.Namespace) -> None:

@@ -41,6 +41,11 @@ def table(
     console.print(shown)
 
 
+def warn(message: str) -> None:
+    """Prints a warning. Text stands for itself."""
+    console.print(f"[yellow]warning:[/] {escape(message)}", highlight=False)
+
+
 def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     """Yields the items under a progress bar; ``total`` None: no end is known."""
     with _counting() as progress:

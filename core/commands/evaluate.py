@@ -76,7 +76,7 @@ def execute(options: argparse.Namespace) -> None:
         import_evaluator()
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "calibrate") from error
-    from maskrt.evaluation import categories_of, detect_all, read_truth
+    from maskrt.evaluation import categories_of, detect_all, kinds_of, read_truth
 
     if options.limit is not None and options.limit < 1:
         raise MaskrtError(f"--limit: found {options.limit}, expected 1 or more")
@@ -84,8 +84,6 @@ def execute(options: argparse.Namespace) -> None:
     figures: dict[str, dict[str, float]] = {}
     for model in options.models:
         detect, spec, close = _open(model, options)
-        kinds = ["bbox", *(["segm"] if spec.mask else [])]
-        kinds += ["keypoints"] if spec.keypoint else []
         key, keep = "", None
         if options.keep:
             key = _key(model, options)
@@ -100,7 +98,7 @@ def execute(options: argparse.Namespace) -> None:
         )
         close()
         try:
-            figures[model] = evaluate(truth.annotations, results, kinds)
+            figures[model] = evaluate(truth.annotations, results, kinds_of(spec))
         except ValueError as error:  # annotations without what the model finds
             raise MaskrtError(f"{options.coco}: {error}") from None
     _print(figures, len(truth.files))
@@ -127,9 +125,7 @@ def _open(
             )
         except ValueError as error:
             raise MaskrtError(str(error)) from error
-        if detector.spec.canvas.frame_order == "rgb":
-            return (lambda frame: detector(frame[..., ::-1])), detector.spec, detector.close
-        return detector, detector.spec, detector.close
+        return detector.bgr, detector.spec, detector.close
     return _eager(model, options)
 
 

@@ -170,14 +170,13 @@ def _measure(options: argparse.Namespace, detector: Any, source: Any) -> tuple[A
     before = conditions()
     frames, recorder = _Repeated(source), latency.Recorder(options.warmup)
     watch, size, notes = Stopwatch(), (0, 0), []
-    as_bgr = detector.spec.canvas.frame_order == "bgr"
     try:
         total = options.warmup + options.frames
         for _ in track(range(total), f"{options.file.name} on {source.name}", total):
             watch.start()
             frame = next(frames)
             watch.lap("capture")
-            result = detector(frame if as_bgr else frame[..., ::-1])  # sources give BGR
+            result = detector.bgr(frame)
             watch.lap("detector")
             if result.mask_crops is not None:
                 watch.lap("masks")

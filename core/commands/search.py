@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterator, MutableMapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskrt.artefact import LIBRARIES, Target
+from maskrt.artefact import LIBRARIES, cpu_target
 from maskrt.errors import MaskrtError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ KINDS = {"bbox/AP": "box AP", "segm/AP": "mask AP", "keypoints/AP": "keypoint AP
 Figures = dict[str, float]
 
 
-def search(work: Calibration, options: argparse.Namespace) -> tuple[SearchResult, Figures]:
-    """Which layers have to stay in higher precision, and the float32 model's figures.
+def search(work: Calibration, options: argparse.Namespace) -> SearchResult:
+    """Which layers have to stay in higher precision.
 
     What was measured is kept beside the output, so that a search that was stopped goes on.
 
@@ -58,13 +58,18 @@ def search(work: Calibration, options: argparse.Namespace) -> tuple[SearchResult
             )
     show(result, reference)
     if not result.met:
-        falls = [reference[key] - result.figures[key] for key in KINDS if key in result.figures]
+        falls = [
+            fall
+            for fall in (reference[key] - value for key, value in result.figures.items())
+            if not math.isnan(fall)  # of what the annotations do not have
+        ]
+        loss = max(falls, default=math.nan)
         raise MaskrtError(
             f"no choice of layers keeps AP within {options.max_ap_drop:g} in "
-            f"{options.measurements} measurements; the best one loses {max(falls):.4f}: take more "
-            "or other --images, another --method, a larger --max-ap-drop or more --measurements"
+            f"{options.measurements} measurements; the best one loses {loss:.4f}: take more or "
+            "other --images, another --method, a larger --max-ap-drop or more --measurements"
         )
-    return result, reference
+    return result
 
 
 class Measure:
@@ -74,8 +79,7 @@ class Measure:
         self, work: Calibration, options: argparse.Namespace, truth: Truth, folder: Path
     ) -> None:
         self.work, self.options, self.truth, self.folder = work, options, truth, folder
-        # the faster of what is installed
-        self.target: Target = "openvino" if find_spec("openvino") else "onnxruntime"
+        self.target = cpu_target()
 
     def key(self) -> str:
         """Of all that decides about the figures, but for the layers."""
@@ -103,23 +107,16 @@ class Measure:
 
     def _figures(self, canonical: Path) -> Figures:
         from maskrt.calibration import evaluate
-        from maskrt.evaluation import categories_of, detect_all
+        from maskrt.evaluation import categories_of, detect_all, kinds_of
         from maskrt.export import build_model
         from maskrt.runtime import Detector
 
         path = self.folder / "model.bundle"
         build_model(canonical, path, self.target, "fp32")
         with Detector(path) as detector:
-            spec = detector.spec
-            kinds = ["bbox", *(["segm"] if spec.mask else [])]
-            kinds += ["keypoints"] if spec.keypoint else []
-            rgb = spec.canvas.frame_order == "rgb"
-            found = detect_all(
-                (lambda frame: detector(frame[..., ::-1])) if rgb else detector,
-                self.truth,
-                categories_of(spec, self.truth),
-                progress=None,
-            )
+            kinds = kinds_of(detector.spec)
+            categories = categories_of(detector.spec, self.truth)
+            found = detect_all(detector.bgr, self.truth, categories, progress=None)
         try:
             figures = evaluate(self.truth.annotations, found, kinds)
         except ValueError as error:  # annotations without what the model finds
