@@ -54,6 +54,8 @@ $(READY): pyproject.toml setup.py
 	# three real plugin registries for the tests; what they require is not needed for that
 	-$(BIN)/pip install --no-deps $(REGISTRIES)
 	-$(BIN)/pip install --no-deps --target $(VENV)/tensorrt10 $(REGISTRY_10)
+	# one of the two packages that drive GPUs; the simulated one needs no other
+	-$(BIN)/python tests/simcuda/install_pycuda.py
 	touch $@
 
 $(VIEW): FORCE

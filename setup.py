@@ -28,6 +28,7 @@ PACKAGE_DIR = {
     "maskrt.plugins": "plugins",
     "maskrt.plugins.ops": "plugins/ops",
     "maskrt.runtime": "runtime",
+    "maskrt.runtime.devices": "runtime/devices",
     "maskrt.runtime.engines": "runtime/engines",
     "maskrt.calibration": "calibration",
     "maskrt.examples": "examples",

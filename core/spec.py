@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from maskrt.codec import from_plain, to_plain
@@ -363,7 +364,7 @@ class ModelSpec:
             return "masks"
         return "keypoints" if self.keypoint else "boxes"
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs in order; all are padded to D with zeros beyond ``num_detections``.
 

@@ -132,7 +132,7 @@ def write_plan(
         "detections.engine": build("detections", first, single_profiles(spec)),
         "heads.engine": build("heads", second, bucket_profiles(second, spec, limits)),
     }
-    stages = (_stage("detections", first), _stage("heads", second))
+    stages = (stage_of("detections", first), stage_of("heads", second))
     say("Writing the file")
     with replacing(output) as temporary:
         write_archive(temporary, head, Manifest(stages, limits), plans)
@@ -158,7 +158,8 @@ def bucket_profiles(
     return tuple(profiles)
 
 
-def _stage(name: StageName, graph: onnx.ModelProto) -> Stage:
+def stage_of(name: StageName, graph: onnx.ModelProto) -> Stage:
+    """What the manifest says of a part, whose file is ``<name>.engine``."""
     return Stage(
         name,
         tuple(map(_tensor, graph.graph.input)),

@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maskrt.runtime.detections import Detections
     from maskrt.runtime.detector import Detector
+    from maskrt.runtime.device import open_device
+    from maskrt.runtime.multi_source import MultiSource
     from maskrt.runtime.sources import open_source
 
-__all__ = ["Detections", "Detector", "open_source"]
+__all__ = ["Detections", "Detector", "MultiSource", "open_device", "open_source"]
 
-_HOMES = {"Detections": "detections", "Detector": "detector", "open_source": "sources"}
+_HOMES = {
+    "Detections": "detections",
+    "Detector": "detector",
+    "MultiSource": "multi_source",
+    "open_device": "device",
+    "open_source": "sources",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,17 +26,33 @@ class Channel(Generic[T]):
 
     Args:
         capacity: items that it holds at most.
+        changed: what its users wait with; None: a condition of its own. Channels that share one can
+            be waited for together.
 
     Attributes:
         dropped: items that newer ones have replaced.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, changed: threading.Condition | None = None) -> None:
         self.capacity = capacity
         self.dropped = 0
         self._held: deque[T] = deque()
         self._end: End | None = None
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
+
+    @property
+    def waiting(self) -> int:
+        """Items that are held."""
+        return len(self._held)
+
+    @property
+    def ended(self) -> End | None:
+        """How it has ended, when all items were given; None: not yet."""
+        return None if self._held else self._end
+
+    def first(self) -> T | None:
+        """The oldest item, which stays; None where there is none."""
+        return self._held[0] if self._held else None
 
     def put(self, item: T, *, replace: bool = False) -> bool:
         """Adds an item; when it is full, waits, or drops the oldest. False: nobody reads it."""

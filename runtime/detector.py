@@ -15,8 +15,11 @@ from maskrt.errors import FrameError, ModelFileError
 from maskrt.heads import read_head
 from maskrt.runtime.compatibility import check
 from maskrt.runtime.detections import Detections
+from maskrt.runtime.device import Device
 from maskrt.runtime.frames import Frame, to_bgr
 from maskrt.runtime.machine import this_machine
+from maskrt.runtime.multi_source import MultiSource
+from maskrt.runtime.pending import Done, Pending, as_probabilities
 from maskrt.runtime.session import OnnxRuntimeSession, checked_threshold
 from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.runtime.stream import Policy, Stream
@@ -34,12 +37,21 @@ class Session(Protocol):
     ) -> dict[str, NDArray[Any]]:
         """Runs one batch."""
 
+    def submit(
+        self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
+    ) -> Pending:
+        """Begins one batch."""
+
     def close(self) -> None:
         """Frees what the model holds."""
 
 
 def open_session(
-    path: str | Path, *, providers: Sequence[str] | None = None, threads: int | None = None
+    path: str | Path,
+    *,
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+    device: Device | None = None,
 ) -> Session:
     """Opens a model file with what can run it, by its suffix.
 
@@ -61,15 +73,15 @@ def open_session(
         raise ValueError("providers: they are for .onnx files; a built file has its own target")
     head = read_head(path)
     check(head, this_machine(), path)
-    if suffix == ".bundle" and head.target != "tensorrt":
-        from maskrt.runtime.bundle import BundleSession
+    if device is not None and not head.compute_capabilities:
+        raise ValueError(f"device: {path} runs on the CPU")
+    if head.target == "tensorrt":
+        from maskrt.runtime.plan import PlanSession
 
-        return BundleSession(path, threads)
-    raise ModelFileError(
-        f"{path}: this version of maskrt builds TensorRT plans, but does not run them yet: run the "
-        "plan with trtexec or Polygraphy (docs/polygraphy.md), or build a bundle with  maskrt "
-        "build --target tensorrt-rtx"
-    )
+        return PlanSession(path, device)
+    from maskrt.runtime.bundle import BundleSession
+
+    return BundleSession(path, threads, device)
 
 
 class Detector(Closing):
@@ -82,6 +94,9 @@ class Detector(Closing):
         path: a ``model.onnx``, or what ``maskrt build`` made of it.
         providers: of ONNX Runtime for an ``.onnx`` file, best first; None: the CPU.
         threads: on a CPU, for one operator; None: all cores.
+        device: a GPU of ``maskrt.runtime.open_device``, for files that run on one; it is closed
+            with the detector. None: the one of the calling thread's CUDA context, as an app that
+            uses pycuda has, or the first GPU.
         score_threshold: detections must score above it; None: the model's default.
         nms_threshold: boxes of a class that overlap by a higher IoU are merged into the best one;
             None: the model's default.
@@ -97,6 +112,7 @@ class Detector(Closing):
         ModelFileError: if the file is missing, broken, not from maskrt or not for this machine, or
             a provider is missing.
         MissingDependencyError: if the package that runs such files is not installed.
+        DeviceError: if there is no GPU for it, or not enough memory there.
         ValueError: if a threshold is not from 0 to 1.
     """
 
@@ -109,12 +125,15 @@ class Detector(Closing):
         *,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
+        device: Device | None = None,
         score_threshold: float | None = None,
         nms_threshold: float | None = None,
     ) -> None:
         self.path = Path(path)
         self._turn = threading.Lock()
-        self._session: Session | None = open_session(path, providers=providers, threads=threads)
+        self._session: Session | None = open_session(
+            path, providers=providers, threads=threads, device=device
+        )
         self.spec = self._session.spec
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
@@ -191,23 +210,27 @@ class Detector(Closing):
                     cv2.imshow("", item.result.draw(item.frame))
 
         Args:
-            source: of ``open_source``, or any iterable of frames (BGR, as OpenCV gives). It is read
-                in a thread of its own; close it after the stream.
-            depth: frames that may wait before, and results behind, the detector.
+            source: of ``open_source``, a ``MultiSource``, or any iterable of frames (BGR, as OpenCV
+                gives). Each source is read in a thread of its own; close it after the stream.
+            depth: frames that may wait before, and results behind, the detector; on a GPU also how
+                many frames are uploaded, worked on and downloaded at the same time.
             policy: ``"all"``: no frame is left out, the source waits (files). ``"latest"``: of the
                 frames that come while the detector is busy the newest is taken, the others are
                 dropped and counted (cameras). None: as it suits the source.
 
         Returns:
-            An iterator over ``StreamItem`` (index, frame, result, milliseconds), in the frames'
-            order. What reading or detecting raises comes out of it, after the results before.
+            An iterator over ``StreamItem`` (index, frame, result, milliseconds, source), in the
+            order of each source's frames. What reading or detecting raises comes out of it, after
+            the results before.
 
         Raises:
             ValueError: the depth or the policy is none.
         """
         live = bool(getattr(source, "live", False))
         chosen: Policy = ("latest" if live else "all") if policy is None else policy
-        return Stream(self.bgr, source, depth=depth, policy=chosen)
+        sources = source.sources if isinstance(source, MultiSource) else [source]
+        batch = self.spec.batch.max
+        return Stream(self._begin_bgr, sources, depth=depth, policy=chosen, batch=batch)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -247,9 +270,16 @@ class Detector(Closing):
     def _run(self, images: list[Frame]) -> list[Detections]:
         """One run of the model for frames of one size, at most ``spec.batch.max`` of them."""
         with self._turn:
-            return self._run_alone(images)
+            return self._taken_apart(self._begin(images), images)
 
-    def _run_alone(self, images: list[Frame]) -> list[Detections]:
+    def _begin_bgr(self, frames: list[Frame]) -> _Begun:
+        """Begins with BGR frames of one size, for streams; see ``stream.Begin``."""
+        swapped = self.spec.canvas.frame_order != "bgr"
+        images = [np.ascontiguousarray(f[..., ::-1]) if swapped else f for f in frames]
+        with self._turn:
+            return _Begun(self, self._begin(images), images)
+
+    def _begin(self, images: list[Frame]) -> Pending:
         if self._session is None:
             raise ValueError("the detector is closed")
         # a batch that is too small for the graph is filled up; what that gives is not looked at
@@ -257,18 +287,36 @@ class Detector(Closing):
         frames = images[0][None] if len(images) == 1 and not missing else None
         if frames is None:
             frames = np.stack(images + images[-1:] * missing)
-        outputs = self._session.run(frames, self.score_threshold, self.nms_threshold)
-        size = (frames.shape[1], frames.shape[2])
+        return self._session.submit(frames, self._score_threshold, self._nms_threshold)
+
+    def _taken_apart(self, pending: Pending, images: list[Frame]) -> list[Detections]:
+        outputs = pending.result()
+        size = (images[0].shape[0], images[0].shape[1])
         return [one_frame(outputs, i, size, self.spec) for i in range(len(images))]
+
+
+class _Begun:
+    """Frames that are on their way through a session; see ``stream.Begun``."""
+
+    def __init__(self, detector: Detector, pending: Pending, images: list[Frame]) -> None:
+        self.ready = isinstance(pending, Done)
+        self._detector = detector
+        self._pending = pending
+        self._images = images
+
+    def finish(self) -> list[Detections]:
+        """The result of each."""
+        with self._detector._turn:
+            return self._detector._taken_apart(self._pending, self._images)
 
 
 def one_frame(
     outputs: dict[str, NDArray[Any]], i: int, frame_size: tuple[int, int], spec: ModelSpec
 ) -> Detections:
-    """The detections of one frame of a batch, from a session's padded outputs.
+    """The detections of one frame of a batch, from a session's outputs.
 
     Args:
-        outputs: of ``Session.run``.
+        outputs: of ``Session.run`` or ``Pending.result``.
         i: position in the batch.
         frame_size: (height, width) of the frame.
         spec: of the model.
@@ -283,6 +331,7 @@ def one_frame(
     assert boxes is not None  # for mypy
     assert scores is not None
     assert labels is not None
+    masks = as_probabilities(outputs["masks"][i, :count]) if "masks" in outputs else None
     return Detections(
-        boxes, scores, labels, rows("masks"), rows("keypoints"), frame_size=frame_size, spec=spec
+        boxes, scores, labels, masks, rows("keypoints"), frame_size=frame_size, spec=spec
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.heads import read_spec
+from maskrt.runtime.pending import Done, Pending
 from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.spec import ModelSpec, TensorSpec
 
@@ -117,6 +118,12 @@ class OnnxRuntimeSession:
         outputs = self._session.run(names, feeds)
         self.watch.lap("model")
         return dict(zip(names, outputs, strict=True))
+
+    def submit(
+        self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
+    ) -> Pending:
+        """Runs one batch, as ``run``; its result is there at once."""
+        return Done(self.run(frames, score_threshold, nms_threshold))
 
     def close(self) -> None:
         """Frees the model. Closing twice is fine."""

@@ -23,6 +23,9 @@ DEFAULT_FPS = 25.0
 class Sink(ABC):
     """Takes frames: uint8 ``[H, W, 3]`` in BGR order. A context manager."""
 
+    ended: bool = False
+    """Whether the user wants no more frames: has closed the window, for example."""
+
     @abstractmethod
     def write(self, frame: Frame, name: str) -> None:
         """Takes one frame; ``name`` is what a file of its own is called.

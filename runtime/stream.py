@@ -1,21 +1,24 @@
 """Detection in a stream of frames: reading, detecting and what the caller does overlap.
 
-A thread reads the source, another one runs the detector, and results come out in the order of their
-frames in the caller's thread. All queues are bounded, so that memory and delay are.
+A thread reads each source, another one runs the detector, and results come out in the order of
+their frames in the caller's thread. All queues are bounded, so that memory and delay are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from maskrt.closing import Closing
 from maskrt.runtime.channel import Channel, End
 from maskrt.runtime.detections import Detections
+from maskrt.runtime.feed import Feed, Taken
 from maskrt.runtime.frames import Frame
 
 Policy = Literal["all", "latest"]
@@ -28,12 +31,29 @@ class StreamItem:
     """A frame and what was found in it."""
 
     index: int
-    """Of the frame in the source, from 0; dropped frames are counted."""
+    """Of the frame in its source, from 0; dropped frames are counted."""
     frame: Frame
     """uint8 [H, W, 3] BGR, as the source gave it."""
     result: Detections
     milliseconds: float
-    """Of the detection alone."""
+    """Of the detection, from its beginning to its result. On a GPU those of several frames overlap;
+    the frames of a batch have its time."""
+    source: int = 0
+    """Which of a ``MultiSource``'s sources the frame is from."""
+
+
+class Begun(Protocol):
+    """Frames that a detector has begun with."""
+
+    ready: bool
+    """Whether the result is there, and nothing is gained by beginning others first."""
+
+    def finish(self) -> list[Detections]:
+        """What is in each of the frames."""
+
+
+Begin = Callable[[list[Frame]], Begun]
+"""Begins to detect in frames of one size."""
 
 
 class Stream(Closing, Iterator[StreamItem]):
@@ -47,35 +67,36 @@ class Stream(Closing, Iterator[StreamItem]):
 
     def __init__(
         self,
-        detect: Callable[[Frame], Detections],
-        source: Iterable[Frame],
+        begin: Begin,
+        sources: Sequence[Iterable[Frame]],
         *,
         depth: int,
         policy: Policy,
+        batch: int = 1,
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise ValueError(f"depth: found {depth!r}, expected a whole number from 1 on")
         if policy not in ("all", "latest"):
             raise ValueError(f"policy: found {policy!r}, expected 'all' or 'latest'")
         self.policy = policy
-        self._frames: Channel[tuple[int, Frame]] = Channel(1 if policy == "latest" else depth)
-        self._items: Channel[StreamItem] = Channel(depth)
-        # the threads know the channels, not this object: it can be collected while they run
-        self._threads = [
-            threading.Thread(target=target, args=arguments, name=name, daemon=True)
-            for target, arguments, name in (
-                (_read, (source, self._frames, policy == "latest"), "maskrt, reading frames"),
-                (_detect, (detect, self._frames, self._items), "maskrt, detecting"),
-            )
-        ]
-        self._stop = weakref.finalize(self, _stop, self._frames, self._items)
-        for thread in self._threads:
-            thread.start()
+        self._feed = Feed(sources, depth=depth, latest=policy == "latest", batch=batch)
+        self._items: Channel[StreamItem] = Channel(max(depth, batch))
+        # the thread knows feed and channel, not this object: it can be collected while it runs
+        detecting = threading.Thread(
+            target=_detect,
+            args=(begin, self._feed, self._items, depth),
+            name="maskrt, detecting",
+            daemon=True,
+        )
+        self._threads = [*self._feed.threads, detecting]
+        self._stop = weakref.finalize(self, _stop, self._feed, self._items)
+        self._feed.start()
+        detecting.start()
 
     @property
     def dropped(self) -> int:
         """Frames that newer ones have replaced before they were looked at; policy ``"latest"``."""
-        return self._frames.dropped
+        return self._feed.dropped
 
     def __iter__(self) -> Stream:
         """The stream itself: it is gone through once."""
@@ -104,37 +125,43 @@ class Stream(Closing, Iterator[StreamItem]):
                 thread.join(PATIENCE)
 
 
-def _stop(*channels: Channel[Any]) -> None:
-    for channel in channels:
-        channel.abandon()
+def _stop(feed: Feed, items: Channel[StreamItem]) -> None:
+    feed.abandon()
+    items.abandon()
 
 
-def _read(source: Iterable[Frame], frames: Channel[tuple[int, Frame]], replace: bool) -> None:
-    try:
-        for item in enumerate(source):
-            if not frames.put(item, replace=replace):
-                return
-    except BaseException as error:  # it belongs to the caller's thread
-        frames.end(error)
-    else:
-        frames.end()
+def _detect(begin: Begin, feed: Feed, items: Channel[StreamItem], depth: int) -> None:
+    begun: deque[tuple[list[Taken], Begun, float]] = deque()
 
+    def finish_oldest() -> bool:
+        taken, oldest, started = begun.popleft()
+        results = oldest.finish()
+        milliseconds = (time.perf_counter() - started) * 1e3
+        return all(
+            items.put(StreamItem(t.index, t.frame, result, milliseconds, t.source))
+            for t, result in zip(taken, results, strict=True)
+        )
 
-def _detect(
-    detect: Callable[[Frame], Detections],
-    frames: Channel[tuple[int, Frame]],
-    items: Channel[StreamItem],
-) -> None:
     try:
         while True:
-            index, frame = frames.get()
-            started = time.perf_counter()
-            result = detect(frame)
-            milliseconds = (time.perf_counter() - started) * 1e3
-            if not items.put(StreamItem(index, frame, result, milliseconds)):
+            # nobody waits for a result because the next frame has not come
+            if begun and (len(begun) == depth or begun[0][1].ready or feed.empty()):
+                if not finish_oldest():
+                    break
+                continue
+            try:
+                taken = feed.get()
+            except End as end:
+                while begun:
+                    finish_oldest()
+                items.end(end.error)
                 return
-    except End as end:
-        items.end(end.error)
-    except BaseException as error:  # as above
-        frames.abandon()
+            started = time.perf_counter()
+            begun.append((taken, begin([t.frame for t in taken]), started))
+    except BaseException as error:  # it belongs to the caller's thread
         items.end(error)
+    feed.abandon()
+    # what is on its way uses the detector's memory until it is asked for
+    for _, left, _ in begun:
+        with contextlib.suppress(Exception):
+            left.finish()

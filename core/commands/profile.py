@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from maskrt.commands.arguments import threshold
 from maskrt.errors import MaskrtError
 
@@ -36,8 +34,7 @@ rows: 'result' is what the detector does beside its stages (checking the frame,
 taking the results apart), 'masks' the pasting of masks into the frame, 'frame'
 all of it together.
 """
-SIZE = (720, 1280)  # height and width of synthetic frames
-SYNTHETIC = 8  # different ones: enough to keep caches honest, few enough to stay in memory
+SYNTHETIC = "synthetic://1280x720?frames=8"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         metavar="FILE|DIR|URI",
-        help="an image, a folder of images, a video, or a camera number "
+        help="an image, a folder of images, a video, a camera, as for maskrt run "
         "(default: synthetic frames of 1280x720)",
     )
     parser.add_argument(
@@ -104,45 +101,6 @@ def execute(options: argparse.Namespace) -> None:
         _say(f"written: {path}")
 
 
-def synthetic_frames(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> list[Any]:
-    """Frames with something to find: shapes before a gradient, the same for the same seed.
-
-    Noise would be no picture: detectors find nothing in it, or far too much.
-
-    Args:
-        count: of frames.
-        size: (height, width).
-        seed: of the random numbers.
-
-    Returns:
-        uint8 ``[H, W, 3]`` each.
-    """
-    import cv2
-
-    random = np.random.default_rng(seed)
-    height, width = size
-    down = np.linspace(0, 1, height)[:, None, None]
-    across = np.linspace(0, 1, width)[None, :, None]
-    frames = []
-    for _ in range(count):
-        corner, to_right, to_bottom = random.uniform(30, 120, (3, 3))
-        frame = (corner + to_right * across + to_bottom * down).clip(0, 255).astype(np.uint8)
-        for kind in random.integers(0, 3, 8).tolist():
-            side = float(random.uniform(0.06, 0.16)) * height
-            x, y = (int(at) for at in random.uniform(side, (width - side, height - side)))
-            color = tuple(random.integers(0, 256, 3).tolist())
-            if kind == 0:
-                cv2.circle(frame, (x, y), round(side), color, cv2.FILLED, cv2.LINE_AA)
-            else:
-                corners = 3 if kind == 1 else 4
-                angles = random.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
-                points = np.stack([x + side * np.cos(angles), y + side * np.sin(angles)], 1)
-                outline = np.rint(points).astype(np.int32)
-                cv2.fillPoly(frame, [outline], color, cv2.LINE_AA)
-        frames.append(frame)
-    return frames
-
-
 def _check(options: argparse.Namespace) -> None:
     for name, value, least in (("frames", options.frames, 1), ("warmup", options.warmup, 0)):
         if value < least:
@@ -152,11 +110,7 @@ def _check(options: argparse.Namespace) -> None:
 def _source(options: argparse.Namespace) -> Any:
     from maskrt.runtime import open_source
 
-    if options.source is not None:
-        return open_source(options.source)
-    source = open_source(synthetic_frames(SYNTHETIC))
-    source.name = f"synthetic {SIZE[1]}x{SIZE[0]}"
-    return source
+    return open_source(SYNTHETIC if options.source is None else options.source)
 
 
 def _measure(options: argparse.Namespace, detector: Any, source: Any) -> tuple[Any, list[str]]:
@@ -165,6 +119,7 @@ def _measure(options: argparse.Namespace, detector: Any, source: Any) -> tuple[A
     from maskrt.runtime import latency
     from maskrt.runtime.facts import conditions, machine_facts
     from maskrt.runtime.stopwatch import Stopwatch
+    from maskrt.runtime.uris import masked
 
     facts = {"model": _model_facts(options.file), "machine": machine_facts()}
     before = conditions()
@@ -191,7 +146,7 @@ def _measure(options: argparse.Namespace, detector: Any, source: Any) -> tuple[A
             raise
         notes.append(f"stopped after {recorder.measured} frames")
     settings = {
-        "source": str(options.source or source.name),
+        "source": source.name if options.source is None else masked(options.source),
         "frame_size": f"{size[0]}x{size[1]}",
         "threads": options.threads,
         "score_threshold": detector.score_threshold,

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import sys
+import re
 from pathlib import Path
 from typing import Any
 
 from maskrt.commands.arguments import threshold
 from maskrt.errors import MaskrtError
-from maskrt.files import replacing
 
 NAME = "run"
 HELP = "a model on images, videos or a camera"
 DESCRIPTION = """\
 Runs a model on a source of frames and shows or saves what it finds. Without
---show, --save and --json it only counts and measures.
+--show, --serve, --save and --json it only counts and measures.
 """
 EPILOG = """\
+sources:
+  photo.jpg, photos/, street.mp4      an image, a folder of images, a video
+  0                                   a camera, by its number
+  v4l2:///dev/video0?width=1280&height=720&fps=30&format=MJPG
+  csi://0?width=1920&height=1080&fps=30&flip=2            a Jetson's CSI camera
+  rtsp://user:password@host/path      a network camera; http:// and https://, too
+  'gst://PIPELINE ! appsink'          any GStreamer pipeline
+  synthetic://1280x720?frames=100&fps=30&seed=0           drawn frames
+
+All options behind '?' may be left out; '&' and '!' need quotes in a shell. A
+camera that stops giving frames is connected again.
+
 examples:
   maskrt run model.onnx --source photo.jpg --save annotated.jpg
   maskrt run model.bundle --source photos/ --save annotated/ --json found.jsonl
   maskrt run model.bundle --source street.mp4 --save annotated.mp4 --score-threshold 0.7
   maskrt run model.bundle --source 0 --show           # the first camera; q or Esc ends it
+  maskrt run model.bundle --source csi://0 --serve 8080
+  maskrt run model.bundle --source rtsp://192.168.1.20/stream1 --json - | head
+
+--serve 8080 shows the frames to browsers on the same machine, at
+http://127.0.0.1:8080/; from elsewhere, forward the port (ssh -L
+8080:127.0.0.1:8080 HOST). --serve 0.0.0.0:8080 shows them to everybody who can
+reach this machine: there is no password.
 """
 
 
@@ -35,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=Path, metavar="MODEL", help="a model.onnx, or what maskrt build made"
     )
     parser.add_argument(
-        "--source", required=True, help="an image, a folder of images, a video, or a camera number"
+        "--source",
+        required=True,
+        metavar="FILE|DIR|URI",
+        help="an image, a folder of images, a video, a camera's number, or an address with v4l2://,"
+        " csi://, rtsp://, http://, gst:// or synthetic:// (see below)",
     )
     parser.add_argument(
         "--save", type=Path, metavar="OUT", help="annotated frames: a video, an image or a folder"
@@ -44,9 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json",
         type=Path,
         metavar="FILE",
-        help="detections, a line for each frame, in COCO's result format",
+        help="detections, a line for each frame, in COCO's result format; '-': standard output",
     )
     parser.add_argument("--show", action="store_true", help="annotated frames in a window")
+    parser.add_argument(
+        "--serve",
+        type=_address,
+        metavar="[HOST:]PORT",
+        help="annotated frames over HTTP, for browsers (HOST: 127.0.0.1, this machine only)",
+    )
     parser.add_argument(
         "--score-threshold", type=threshold, metavar="T", help="default: the model's own"
     )
@@ -69,16 +95,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Runs the command."""
-    from maskrt.commands.console import console, track
-    from maskrt.runtime import Detector, open_source
-    from maskrt.runtime.sinks import WritingThread, open_sink
+    """Runs the command.
 
-    if options.show:
-        _check_screen()
+    Raises:
+        MaskrtError: a file or the source cannot be used.
+    """
+    from maskrt.commands.console import track
+    from maskrt.runtime import Detector, open_source
+
     found = 0
     milliseconds: list[float] = []
     with contextlib.ExitStack() as stack:
+        # what may be missing is told before the model is loaded, which may take long
+        sinks = [stack.enter_context(sink) for sink in _screens(options)]
         source = stack.enter_context(open_source(options.source))
         try:
             detector = Detector(
@@ -91,67 +120,89 @@ def execute(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise MaskrtError(str(error)) from error
         stack.enter_context(detector)
-        sink = None
-        if options.save:
-            sink = stack.enter_context(
-                WritingThread(open_sink(options.save, fps=source.fps, single=source.count == 1))
-            )
-        lines = stack.enter_context(_lines(options.json)) if options.json else None
+        sinks += [stack.enter_context(sink) for sink in _files(options, source)]
+        lines = [stack.enter_context(sink) for sink in _lines(options)]
         # frames are read and detected in while the last ones are drawn and written
         stream = stack.enter_context(detector.stream(source, policy=options.policy))
-        for item in track(stream, source.name, source.count):
+        stack.callback(source.close)  # before the stream, which waits for its thread that reads
+        plain = str(options.json) == "-"  # a bar on the same terminal would break its lines
+        for item in stream if plain else track(stream, source.name, source.count):
             milliseconds.append(item.milliseconds)
             found += len(item.result)
             name = source.frame_name(item.index)
-            if lines:
-                coco = item.result.to_coco(item.index)
-                record = {"frame": item.index, "name": name, "detections": coco}
-                lines.write(json.dumps(record) + "\n")
-            if sink or options.show:
-                drawn = item.result.draw(item.frame)
-                if sink:
+            for line in lines:
+                line.write(item.index, name, item.result)
+            if sinks:
+                drawn = item.result.draw(item.frame)  # once, for all of them
+                for sink in sinks:
                     sink.write(drawn, name)
-                if options.show and not _show(drawn):
-                    break
+            if any(sink.ended for sink in (*sinks, *lines)):
+                break
         dropped = stream.dropped
     if not milliseconds:
-        raise MaskrtError(f"{options.source} gave no frames")
+        raise MaskrtError(f"{source.name} gave no frames")
     # the first run prepares buffers: it says nothing of the others
     steady = sorted(milliseconds[1:] or milliseconds)
-    console.print(
+    _say(
+        options,
         f"{len(milliseconds)} frames, {found} detections, "
         f"{steady[len(steady) // 2]:.1f} ms a frame (median, detection alone)"
         + (f", {dropped} frames dropped" if dropped else ""),
-        highlight=False,
     )
     for path in filter(None, (options.save, options.json)):
-        console.print(f"written: {path}", highlight=False)
+        if str(path) != "-":
+            _say(options, f"written: {path}")
 
 
-@contextlib.contextmanager
-def _lines(path: Path) -> Any:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield file
+def _screens(options: argparse.Namespace) -> list[Any]:
+    """Where frames are looked at while they come."""
+    sinks: list[Any] = []
+    if options.show:
+        from maskrt.runtime.window import WindowSink
+
+        sinks.append(WindowSink())
+    if options.serve:
+        from maskrt.runtime.mjpeg import MjpegSink
+
+        host, port = options.serve
+        served = MjpegSink(host, port)
+        _say(options, f"serving: {served.url}")
+        sinks.append(served)
+    return sinks
 
 
-def _check_screen() -> None:
-    # without a screen OpenCV's windows end the whole process
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
-        raise MaskrtError(
-            "--show needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY is set: use --save, or "
-            "log in with a desktop (ssh -X)"
+def _files(options: argparse.Namespace, source: Any) -> list[Any]:
+    """Where frames are kept."""
+    from maskrt.runtime.sinks import WritingThread, open_sink
+
+    if not options.save:
+        return []
+    return [WritingThread(open_sink(options.save, fps=source.fps, single=source.count == 1))]
+
+
+def _lines(options: argparse.Namespace) -> list[Any]:
+    """Where detections are kept."""
+    from maskrt.runtime.json_lines import JsonLinesSink
+
+    return [JsonLinesSink(options.json)] if options.json else []
+
+
+def _address(text: str) -> tuple[str, int]:
+    """``8080``, ``0.0.0.0:8080`` or ``[::1]:8080`` as host and port."""
+    match = re.fullmatch(r"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):)?(\d{1,5})", text, re.ASCII)
+    if not match or int(match[2]) > 65535:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a port, or an address of this machine and a port, such as "
+            "8080, 0.0.0.0:8080 or [::1]:8080"
         )
+    return (match[1] or "127.0.0.1").strip("[]"), int(match[2])
 
 
-def _show(frame: Any) -> bool:
-    """Shows a frame; False when the user wants to end."""
-    import cv2
+def _say(options: argparse.Namespace, line: str) -> None:
+    from rich.console import Console
 
-    try:
-        cv2.imshow("maskrt", frame)
-        return cv2.waitKey(1) & 0xFF not in (27, ord("q"))
-    except cv2.error as error:
-        raise MaskrtError(
-            "--show needs a screen, and an OpenCV with windows (opencv-python, not "
-            "opencv-python-headless): use --save instead"
-        ) from error
+    from maskrt.commands.console import console
+
+    # what reads JSON from standard output must not find anything else there
+    out = Console(stderr=True) if str(options.json) == "-" else console
+    out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -60,6 +60,8 @@ def _arrays(result: Mapping[str, Any]) -> dict[str, Any]:
         G_LOGGER.critical(
             f"the results have no {missing[0]}: expected those of a maskrt model, with all outputs"
         )
+    if "masks" in found and found["masks"].dtype == np.uint8:  # as engines of plugins give them
+        found["masks"] = found["masks"] * np.float32(1 / 255)
     return found
 
 

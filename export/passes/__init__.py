@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from maskrt.export.canonical import read_spec
+from maskrt.export.passes.byte_masks import byte_masks
 from maskrt.export.passes.context import Context, GraphPrecision, Pass
 from maskrt.export.passes.drop_functions import drop_functions
 from maskrt.export.passes.fold_constants import fold_constants
@@ -48,6 +49,7 @@ TENSORRT: tuple[Pass, ...] = (
     int8_pools,  # behind permute_fc, which knows RoI features by their Q/DQ
     lower_precision,
     plugin_nodes,  # after precision: Letterbox takes over the Cast of its image
+    byte_masks,
     tidy,
 )
 DEFAULTS = 4  # IR version from which an initializer is an input only if it can be overridden

@@ -7,6 +7,7 @@ overwrites.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -14,20 +15,23 @@ from numpy.typing import NDArray
 from maskrt.artefact import ArtefactHead
 from maskrt.errors import ModelFileError
 from maskrt.manifest import Stage
+from maskrt.runtime.device import Device
 from maskrt.runtime.memory import Memory
 
 
 class StageEngine(Protocol):
     """A loaded stage."""
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Runs the stage.
+    def run(self, inputs: Mapping[str, NDArray[Any]], memory: Memory) -> dict[str, NDArray[Any]]:
+        """Runs the stage, or queues it.
 
         Args:
             inputs: by role, of the dtypes and shapes of the manifest, contiguous.
+            memory: of the frame; where it is the device's, inputs and outputs lie in it.
 
         Returns:
-            The outputs by role. They are valid until the next run.
+            The outputs by role. They are valid until the next run; in a device's memory, until the
+            next frame there.
         """
 
     def close(self) -> None:
@@ -37,9 +41,11 @@ class StageEngine(Protocol):
 class EngineLibrary(Protocol):
     """A target's library."""
 
-    @property
-    def memory(self) -> Memory:
-        """Where its stages read and write."""
+    def active(self) -> AbstractContextManager[None]:
+        """Everything else, of stages and memories too, is called within."""
+
+    def new_memory(self) -> Memory:
+        """Memory for a frame, where its stages read and write."""
 
     def load(self, stage: Stage, files: Sequence[bytes]) -> StageEngine:
         """Loads a stage from its files, in the manifest's order.
@@ -48,9 +54,19 @@ class EngineLibrary(Protocol):
             ModelFileError: the library cannot read them.
         """
 
+    def close(self) -> None:
+        """Lets go of the device, after stages and memories have been closed."""
 
-def open_library(head: ArtefactHead, threads: int | None) -> EngineLibrary:
+
+def open_library(
+    head: ArtefactHead, threads: int | None, device: Device | None = None
+) -> EngineLibrary:
     """What runs the stages of a bundle's target.
+
+    Args:
+        head: of the bundle.
+        threads: on a CPU; None: all cores.
+        device: of a target on GPUs; None: the one of the thread's context, or the first.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -65,7 +81,7 @@ def open_library(head: ArtefactHead, threads: int | None) -> EngineLibrary:
 
         return OpenVino(head.precision, threads)
     if head.target == "tensorrt-rtx":
-        from maskrt.runtime.engines.rtx import TensorRTRTX
+        from maskrt.runtime.engines.tensorrt import TensorRT
 
-        return TensorRTRTX()
+        return TensorRT(head, device)
     raise ModelFileError(f"this version of maskrt does not run bundles of the target {head.target}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.manifest import Stage
-from maskrt.runtime.memory import HostMemory
+from maskrt.runtime.memory import HostMemory, Memory
 
 
 class OnnxRuntime:
@@ -29,13 +30,23 @@ class OnnxRuntime:
         except ImportError:
             raise MissingDependencyError("onnxruntime", "cpu") from None
         self._onnxruntime: Any = onnxruntime
-        self.memory = HostMemory()
         self._options: Any = onnxruntime.SessionOptions()
         self._options.log_severity_level = 3
         # threads that wait would spin, on cores that the operators between the stages need
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             self._options.intra_op_num_threads = threads
+
+    def active(self) -> AbstractContextManager[None]:
+        """Nothing has to be made ready."""
+        return nullcontext()
+
+    def new_memory(self) -> HostMemory:
+        """Host memory."""
+        return HostMemory()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def load(self, stage: Stage, files: Sequence[bytes]) -> OnnxRuntimeStage:
         """Loads a stage from its ONNX file."""
@@ -59,7 +70,7 @@ class OnnxRuntimeStage:
         self._stage = stage
         self._outputs: dict[int, dict[str, NDArray[Any]]] = {}
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], memory: Memory) -> dict[str, NDArray[Any]]:
         """Runs the stage."""
         binding = self._session.io_binding()
         for name, array in inputs.items():

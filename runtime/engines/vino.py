@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from numpy.typing import NDArray
 
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.manifest import Stage
-from maskrt.runtime.memory import HostMemory
+from maskrt.runtime.memory import HostMemory, Memory
 from maskrt.spec import Precision
 
 HINTS: dict[Precision, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
@@ -51,7 +52,6 @@ class OpenVino:
             import openvino
         except ImportError:
             raise MissingDependencyError("openvino", "cpu") from None
-        self.memory = HostMemory()
         self._openvino: Any = openvino
         self._core: Any = openvino.Core()
         hint = precision_hint(
@@ -63,6 +63,17 @@ class OpenVino:
         }
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
+
+    def active(self) -> AbstractContextManager[None]:
+        """Nothing has to be made ready."""
+        return nullcontext()
+
+    def new_memory(self) -> HostMemory:
+        """Host memory."""
+        return HostMemory()
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def load(self, stage: Stage, files: Sequence[bytes]) -> OpenVinoStage:
         """Loads a stage from its topology (.xml) and its weights (.bin)."""
@@ -84,7 +95,7 @@ class OpenVinoStage:
         self._request: Any = request
         self._names = [tensor.name for tensor in stage.outputs]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], memory: Memory) -> dict[str, NDArray[Any]]:
         """Runs the stage."""
         for name, array in inputs.items():
             tensor = self._openvino.Tensor(array, shared_memory=True)

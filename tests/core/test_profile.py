@@ -108,11 +108,3 @@ def test_a_source_without_frames():
 
     with pytest.raises(profile.MaskrtError, match="nothing gave no frames"):
         next(profile._Repeated(Empty()))
-
-
-def test_synthetic_frames():
-    one, two = profile.synthetic_frames(2), profile.synthetic_frames(2)
-    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
-    assert not np.array_equal(one[0], one[1])
-    assert one[0].shape == (720, 1280, 3)
-    assert one[0].dtype == np.uint8

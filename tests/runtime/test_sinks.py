@@ -25,6 +25,7 @@ def test_kinds(tmp_path):
     assert isinstance(open_sink(tmp_path), FolderSink)
     with open_sink(tmp_path / "a.MP4") as video:
         assert isinstance(video, VideoSink)
+        assert not video.ended
     for name, message in (("a.txt", "found the suffix '.txt'"), ("a.png", "name a folder")):
         with pytest.raises(MaskrtError, match=message):
             open_sink(tmp_path / name)

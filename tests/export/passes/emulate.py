@@ -25,7 +25,25 @@ def emulated(
 ) -> onnx.ModelProto:
     """What ``to_tensorrt`` makes of a canonical model, as a float32 model for ONNX Runtime."""
     model, _ = to_tensorrt(canonical, precision, float32)
-    return widened(model, [t for t in canonical.graph.initializer if t.name in DEFAULTS])
+    wide = widened(model, [t for t in canonical.graph.initializer if t.name in DEFAULTS])
+    return _with_probabilities(wide)
+
+
+def _with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Masks from bytes to probabilities, as the runtime reads them."""
+    graph = model.graph
+    for output in graph.output:
+        if output.type.tensor_type.elem_type != TensorProto.UINT8:
+            continue
+        producer = next(node for node in graph.node if output.name in node.output)
+        producer.output[:] = ["masks/bytes"]
+        scale = numpy_helper.from_array(np.array(1 / 255, np.float32), "masks/scale")
+        graph.initializer.append(scale)
+        wide = helper.make_node("Cast", ["masks/bytes"], ["masks/wide"], to=TensorProto.FLOAT)
+        graph.node.append(wide)
+        graph.node.append(helper.make_node("Mul", ["masks/wide", scale.name], [output.name]))
+        output.type.tensor_type.elem_type = TensorProto.FLOAT
+    return model
 
 
 def widened(

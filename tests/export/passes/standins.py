@@ -125,10 +125,18 @@ def _stand_in(
         mean = add("ReduceMean", [wide], keepdims=0) if _rank(name, shapes, graph) else wide
         total = add("Add", [total, mean]) if total else mean
     for name in node.output:
-        sides = [_side(side, batch, add, constant) for side in shapes[name]]
+        known = shapes[_followed(name, shapes, graph)]
+        sides = [_side(side, batch, add, constant) for side in known]
         spread = add("Expand", [total, add("Concat", sides, axis=0)])
         made.append(helper.make_node("Cast", [spread], [name], f"{name}/cast", to=kinds[name]))
     return made
+
+
+def _followed(name: str, shapes: dict[str, list[int | str]], graph: onnx.GraphProto) -> str:
+    """The tensor, or what elementwise operators make of it, where its own shape is not noted."""
+    while not shapes.get(name):
+        name = next(node.output[0] for node in graph.node if name in node.input)
+    return name
 
 
 def _rank(name: str, shapes: dict[str, list[int | str]], graph: onnx.GraphProto) -> int:

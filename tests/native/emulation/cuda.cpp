@@ -11,6 +11,10 @@
 #include <string>
 #include <vector>
 
+#if defined(MASKRT_SIMULATED)
+#include "simcuda/control.h"
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -229,13 +233,17 @@ const uint64_t* warp_exchange(unsigned mask, uint64_t value) {
   return machine().published.data() + at / 32 * 32;
 }
 
-cudaError_t run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
+cudaError_t check(dim3 grid, dim3 block, size_t shared_bytes) {
   const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
   if (threads == 0 || threads > kMaxThreads || block.z > 64 || grid.x == 0 || grid.y == 0 ||
       grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
       shared_bytes > 48 * 1024) {
     return cudaErrorInvalidConfiguration;
   }
+  return cudaSuccess;
+}
+
+void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
   Machine& m = machine();
   if (!m.stacks) {
     void* const memory = mmap(nullptr, kMaxThreads * kStackBytes, PROT_READ | PROT_WRITE,
@@ -252,8 +260,22 @@ cudaError_t run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<
       for (unsigned x = 0; x < grid.x; ++x) run_block({x, y, z}, block, grid);
     }
   }
+}
+
+#if defined(MASKRT_SIMULATED)
+cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
+  using Held = std::function<void()>;
+  // the driver's numbers of errors are the runtime's
+  return static_cast<cudaError_t>(simcuda_enqueue(
+      stream, [](void* held) { (*static_cast<Held*>(held))(); }, new Held(std::move(work)),
+      [](void* held) { delete static_cast<Held*>(held); }));
+}
+#else
+cudaError_t submit(cudaStream_t, std::function<void()> work) {
+  work();
   return cudaSuccess;
 }
+#endif
 
 }  // namespace emulation
 }  // namespace maskrt

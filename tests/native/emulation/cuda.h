@@ -55,22 +55,33 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 typedef struct CUstream_st* cudaStream_t;
+
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
 
+namespace maskrt {
+namespace emulation {
+
+// What a stream is given: done at once, or on the simulated GPU (MASKRT_SIMULATED) when the stream
+// gets there.
+cudaError_t submit(cudaStream_t stream, std::function<void()> work);
+
+}  // namespace emulation
+}  // namespace maskrt
+
 inline const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess             ? "no error"
-         : error == cudaErrorInvalidValue ? "invalid argument"
-                                          : "invalid configuration argument";
+  return error == cudaSuccess                     ? "no error"
+         : error == cudaErrorInvalidValue         ? "invalid argument"
+         : error == cudaErrorInvalidConfiguration ? "invalid configuration argument"
+                                                  : "launch failure";
 }
 
-inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
+inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  return maskrt::emulation::submit(stream, [=] { std::memset(memory, value, bytes); });
 }
 
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int,
+                                   cudaStream_t stream) {
+  return maskrt::emulation::submit(stream, [=] { std::memcpy(to, from, bytes); });
 }
 constexpr int cudaMemcpyDeviceToDevice = 3;
 
@@ -94,7 +105,9 @@ void* shared_memory();
 int block_barrier(Vote vote, int value);
 // Waits for all lanes of the warp; what each of them brought.
 const uint64_t* warp_exchange(unsigned mask, uint64_t value);
-cudaError_t run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
+// Whether a device would take such a launch.
+cudaError_t check(dim3 grid, dim3 block, size_t shared_bytes);
+void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel);
 
 inline unsigned lane() {
   const Thread& t = thread();
@@ -132,8 +145,11 @@ T* shared_memory() {
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                   cudaStream_t, const Arguments&... arguments) {
-  return emulation::run(grid, block, shared_bytes, [&] { kernel(arguments...); });
+                   cudaStream_t stream, const Arguments&... arguments) {
+  const cudaError_t error = emulation::check(grid, block, shared_bytes);
+  if (error != cudaSuccess) return error;
+  return emulation::submit(
+      stream, [=] { emulation::run(grid, block, shared_bytes, [&] { kernel(arguments...); }); });
 }
 
 }  // namespace maskrt
