@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrt.artefact import ArtefactHead
 from maskrt.attributes import operator_attributes
-from maskrt.errors import ModelFileError, SpecError
+from maskrt.errors import MaskrtError, ModelFileError, SpecError
 from maskrt.manifest import Manifest, StageName
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.bundle_run import BundleParts, BundleRun
 from maskrt.runtime.device import Device
 from maskrt.runtime.engines import EngineLibrary, StageEngine, open_library
+from maskrt.runtime.engines.layers import LayerTimes
 from maskrt.runtime.lanes import Lanes
 from maskrt.runtime.pending import Arrays, Pending, padded
 from maskrt.runtime.session import checked_frames, checked_threshold
 from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from maskrt.runtime.engines.tensorrt import TensorRTStage
 
 
 class BundleSession:
@@ -115,6 +120,21 @@ class BundleSession:
         See ``Lanes``.
         """
         return self._submit(frames, score_threshold, nms_threshold, None)
+
+    def time_layers(self) -> LayerTimes:
+        """Times every layer from the next run on; see ``LayerTimes``.
+
+        Raises:
+            MaskrtError: the file does not run in TensorRT.
+        """
+        if self.head.target != "tensorrt-rtx":
+            raise MaskrtError(
+                f"the layers of a bundle for {self.head.target} are not timed, only its stages are"
+            )
+        times = LayerTimes()
+        for engine in self._parts.engines.values():
+            cast("TensorRTStage", engine).time_layers(times)
+        return times
 
     def close(self) -> None:
         """Waits for what is on its way, and frees everything. Closing twice is fine."""

@@ -48,7 +48,8 @@ def checks(machine: Machine, probes: Mapping[str, Probe]) -> list[Check]:
         _gpu(machine),
         _tensorrt(machine, probes["tensorrt"]),
         _library("TensorRT-RTX", probes["tensorrt_rtx"], install_command("tensorrt-rtx", machine)),
-        _cuda_bindings(probes["cuda.bindings"]),
+        _library("CUDA bindings", probes["cuda.bindings"], "pip install cuda-bindings"),
+        _pycuda(probes["pycuda"]),
         _plugins(machine),
         _operators(),
         _library("ONNX Runtime", probes["onnxruntime"], install_command("onnxruntime", machine)),
@@ -78,7 +79,9 @@ def targets(found: list[Check], machine: Machine) -> list[TargetState]:
         return ", ".join(reason for reason in reasons if reason)
 
     graph = ("onnx", "onnx-graphsurgeon")
-    cuda = lacks("TensorRT plugins", "CUDA bindings")
+    # one of the two drives the GPU
+    driving = "" if status["PyCUDA"] == "ok" else lacks("CUDA bindings")
+    cuda = joined(lacks("TensorRT plugins"), driving)
     operators = lacks("CPU operators")
     return [
         TargetState(
@@ -158,8 +161,10 @@ def _tensorrt(machine: Machine, probe: Probe) -> Check:
     return check
 
 
-def _cuda_bindings(probe: Probe) -> Check:
-    return _library("CUDA bindings", probe, "pip install cuda-bindings")
+def _pycuda(probe: Probe) -> Check:
+    if "libcuda.so.1" in probe.error:
+        return Check("PyCUDA", "broken", probe.error, "install NVIDIA's driver")
+    return _library("PyCUDA", probe, "pip install pycuda (where nvcc is), or use CUDA bindings")
 
 
 def _operators() -> Check:

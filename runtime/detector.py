@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrt.closing import Closing
-from maskrt.errors import FrameError, ModelFileError
+from maskrt.errors import FrameError, MaskrtError, ModelFileError
 from maskrt.heads import read_head
 from maskrt.runtime.compatibility import check
 from maskrt.runtime.detections import Detections
 from maskrt.runtime.device import Device
+from maskrt.runtime.engines.layers import LayerTimes
 from maskrt.runtime.frames import Frame, to_bgr
 from maskrt.runtime.machine import this_machine
 from maskrt.runtime.multi_source import MultiSource
@@ -211,7 +212,8 @@ class Detector(Closing):
 
         Args:
             source: of ``open_source``, a ``MultiSource``, or any iterable of frames (BGR, as OpenCV
-                gives). Each source is read in a thread of its own; close it after the stream.
+                gives). Each source is read in a thread of its own. Closing a source before the
+                stream ends a wait for a camera at once.
             depth: frames that may wait before, and results behind, the detector; on a GPU also how
                 many frames are uploaded, worked on and downloaded at the same time.
             policy: ``"all"``: no frame is left out, the source waits (files). ``"latest"``: of the
@@ -240,6 +242,27 @@ class Detector(Closing):
         are asked for.
         """
         return dict(self._session.watch.laps) if self._session else {}
+
+    def time_layers(self) -> LayerTimes:
+        """Times every layer of a file that runs in TensorRT, from the next frame on.
+
+        Returns:
+            The times, which the next frames add to. Frames take longer meanwhile.
+
+        Raises:
+            MaskrtError: the file runs elsewhere.
+            ValueError: the detector is closed.
+        """
+        with self._turn:
+            if self._session is None:
+                raise ValueError("the detector is closed")
+            if not hasattr(self._session, "time_layers"):
+                raise MaskrtError(
+                    f"the layers of {self.path} are not timed: only TensorRT times them, and this "
+                    "file runs in ONNX Runtime"
+                )
+            times: LayerTimes = self._session.time_layers()
+            return times
 
     def close(self) -> None:
         """Frees the model, after the frame that another thread may be detecting in.

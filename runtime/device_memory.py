@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ class DeviceMemory:
         self._next_pinned = 0
         self._arrays: dict[int, tuple[int, tuple[int, ...], np.dtype[Any], NDArray[Any]]] = {}
         self._views: dict[int, tuple[Any, NDArray[Any]]] = {}
+        self._groups: dict[int, _Group] = {}
         self._events: list[Event] = []
         self._next_event = 0
         self._marks: list[Event] = []  # with clocks
@@ -86,6 +89,19 @@ class DeviceMemory:
             self._arrays[at] = last
         return last[3]
 
+    def empty_together(
+        self, wanted: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    ) -> list[NDArray[Any]]:
+        """Arrays of these shapes and types in one block: they are downloaded in one copy."""
+        at = self._next
+        last = self._groups.get(at)
+        size = last.size if last is not None and last.wanted == wanted else _span(wanted)
+        address = self._take(size)
+        if last is None or last.wanted != wanted or last.address != address:
+            arrays = _parts(wanted, lambda offset: address + offset)
+            self._groups[at] = last = _Group(wanted, address, size, arrays)
+        return last.arrays
+
     def buffer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """As ``empty``: everything is kept from frame to frame."""
         return self.empty(shape, dtype)
@@ -120,10 +136,19 @@ class DeviceMemory:
         computed, done = self._take_event(), self._take_event()
         device.record(computed, queues.compute)
         device.order(queues.downloads, computed)
-        copies = []
-        for array in arrays:
-            copies.append(self._take_view(array))
-            device.download(copies[-1], address_of(array), queues.downloads)
+        group = self._group_of(arrays)
+        if group is not None:
+            copies = self._take_views(group)
+            device.download(
+                self._pinned[self._next_pinned - 1].array[: group.size],
+                group.address,
+                queues.downloads,
+            )
+        else:
+            copies = []
+            for array in arrays:
+                copies.append(self._take_view(array))
+                device.download(copies[-1], address_of(array), queues.downloads)
         self._names.append("download")
         self._mark(queues.downloads)
         device.record(done, queues.downloads)
@@ -164,6 +189,7 @@ class DeviceMemory:
         self._blocks, self._pinned, self._events, self._marks = [], [], [], []
         self._arrays.clear()
         self._views.clear()
+        self._groups.clear()
         for free, what in frees:
             with contextlib.suppress(DeviceError):
                 free(what)
@@ -177,7 +203,7 @@ class DeviceMemory:
     def _take(self, size: int) -> int:
         """Each request of a frame has a block of its own, the same one in every frame."""
         self._busy = True
-        size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
+        size = _aligned(size)
         if self._next == len(self._blocks):
             self._blocks.append((0, 0))
         address, held = self._blocks[self._next]
@@ -214,6 +240,22 @@ class DeviceMemory:
             self._views[at] = block, view
         return view
 
+    def _group_of(self, arrays: tuple[NDArray[Any], ...]) -> _Group | None:
+        """The block that holds just these arrays."""
+        for group in self._groups.values():
+            if len(group.arrays) == len(arrays) and all(map(is_, group.arrays, arrays)):
+                return group
+        return None
+
+    def _take_views(self, group: _Group) -> list[NDArray[Any]]:
+        """The group's arrays in pinned memory; the same objects as in the last frame."""
+        block = self._take_pinned(group.size).array
+        if group.block is not block:
+            first = address_of(block)
+            group.block = block
+            group.views = _parts(group.wanted, lambda offset: first + offset)
+        return group.views
+
     def _take_event(self) -> Event:
         if self._next_event == len(self._events):
             self._events.append(self._device.new_event())
@@ -241,6 +283,37 @@ class DeviceDownload:
         """The arrays, in pinned memory that the next frame uses again."""
         self._memory.arrived(self)
         return self._arrays
+
+
+@dataclass
+class _Group:
+    """Arrays of one block, and their copies in pinned memory."""
+
+    wanted: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    address: int
+    size: int
+    arrays: list[NDArray[Any]]
+    block: NDArray[Any] | None = None
+    views: list[NDArray[Any]] = field(default_factory=list)
+
+
+def _span(wanted: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> int:
+    """Bytes of a block for all of them."""
+    return sum(_aligned(math.prod(shape) * kind.itemsize) for shape, kind in wanted)
+
+
+def _parts(
+    wanted: Sequence[tuple[tuple[int, ...], np.dtype[Any]]], at: Callable[[int], int]
+) -> list[NDArray[Any]]:
+    parts, offset = [], 0
+    for shape, kind in wanted:
+        parts.append(device_array(at(offset), shape, kind))
+        offset += _aligned(math.prod(shape) * kind.itemsize)
+    return parts
+
+
+def _aligned(size: int) -> int:
+    return max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
 
 
 def address_of(array: NDArray[Any]) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +22,10 @@ Rect = tuple[int, int, int, int]  # x0, y0, x1, y1
 
 _BITS = 3  # positions of anti-aliased lines are given in 1/8 pixels
 _ONE = 1 << _BITS
+_REACH = 2  # points of an outline on each side, over which its stairs are averaged
+_STEP = 3  # every third of its points is drawn: as smooth to the eye
+_TURN = np.array([1, -1], np.float32)
+_THIN = 4  # pixels of the widest outline that is drawn as lines of one pixel each
 
 
 def draw(
@@ -79,9 +85,10 @@ def draw(
         crops = detections.mask_crops
         for i in sorted(order, key=lambda i: -crops[i].mask.size):
             _draw_mask(image, crops[i], colors[i], opacity, style)
+    rects = _pixels(detections.boxes, detections.frame_size)
     if boxes:
         for i in order:
-            _draw_box(image, detections.boxes[i], colors[i], style)
+            _draw_box(image, rects[i], colors[i], style)
     if keypoints and detections.keypoints is not None and detections.spec.keypoint is not None:
         skeleton = detections.spec.keypoint.skeleton
         limit = -np.inf if keypoint_threshold is None else keypoint_threshold
@@ -95,10 +102,11 @@ def draw(
             [name] * labels + [f"{score:.2f}"] * scores
             for name, score in zip(detections.class_names, detections.scores, strict=True)
         ]
-        _draw_chips(image, detections.boxes, captions, colors, style)
+        _draw_chips(image, rects, captions, colors, style)
     return image
 
 
+@functools.lru_cache(4096)
 def class_color(label: int) -> Color:
     """BGR; the same for a label always, and far from those of its neighbours."""
     # steps of the golden ratio keep any run of hues evenly spread
@@ -108,6 +116,7 @@ def class_color(label: int) -> Color:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
+@functools.lru_cache(4096)
 def text_color(background: Color) -> Color:
     """Black or white, whichever reads better on the BGR colour (WCAG's contrast ratio)."""
     linear = [(c / 255) ** 2.2 for c in background]
@@ -135,52 +144,83 @@ def _draw_mask(image: Frame, crop: MaskCrop, color: Color, opacity: float, style
     if not mask.any():
         return
     on = mask.view(np.uint8)
-    height, width = mask.shape
     if opacity > 0:
+        height, width = mask.shape
         region = image[y : y + height, x : x + width]
-        cv2.copyTo(cv2.LUT(region, _tint(color, opacity)), on, region)
+        # several times as fast as a table of the 256 values is
+        tint = cv2.rectangle(np.empty_like(region), (0, 0), (width, height), color, cv2.FILLED)
+        cv2.addWeighted(region, 1 - opacity, tint, opacity, 0, tint)
+        cv2.copyTo(tint, on, region)
     contours, _ = cv2.findContours(on, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    lines = [_smooth(points[:, 0] + (x, y)) for points in contours if len(points) > 2]
+    outlines = [_smooth(points[:, 0] + (x, y)) for points in contours if len(points) > 2]
     # a thin dark seam keeps the outline visible on a background of its own colour
     seam = (color[0] // 3, color[1] // 3, color[2] // 3)
+    if style.line > _THIN:
+        _draw_outlines(image, outlines, seam, (0.0,), style.line + 2)
+        _draw_outlines(image, outlines, color, (0.0,), style.line)
+        return
+    # OpenCV draws a wide line as a polygon and a circle for each of its pieces, which takes many
+    # times as long as a line of one pixel: so these are lines of one pixel, side by side, and so
+    # soft that they may lie a little apart
+    edge = (style.line - 1) * 0.65
     if style.line > 1:
-        cv2.polylines(image, lines, True, seam, style.line + 2, cv2.LINE_AA, _BITS)
-    cv2.polylines(image, lines, True, color, style.line, cv2.LINE_AA, _BITS)
+        _draw_outlines(image, outlines, seam, (-edge - 1, edge + 1))
+    _draw_outlines(image, outlines, color, [1.3 * k - edge for k in range(style.line)])
 
 
-def _tint(color: Color, opacity: float) -> NDArray[np.uint8]:
-    """What each of the 256 values of each channel becomes under the colour, ``(1, 256, 3)``."""
-    mixed = np.arange(256.0)[:, None] * (1 - opacity) + np.array(color) * opacity
-    return np.rint(mixed).astype(np.uint8)[None]
+class _Outline(NamedTuple):
+    """Closed; in frame pixels, ``(p, 2)``."""
+
+    points: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    """Of length 1; 0 where the outline turns on the spot."""
 
 
-def _smooth(points: NDArray[Any]) -> NDArray[np.int32]:
-    """A closed outline without the stairs of the pixel grid, in fixed-point positions."""
-    reach = 2 if len(points) > 24 else 0
-    wide = np.concatenate([points[len(points) - reach :], points, points[:reach]])
-    sums = np.cumsum(np.concatenate([np.zeros((1, 2)), wide]), axis=0)
-    span = 2 * reach + 1
-    means = (sums[span:] - sums[:-span]) / span
-    step = 3 if reach else 1  # as smooth to the eye, and drawn in a third of the time
-    fixed: NDArray[np.int32] = np.rint(means[::step] * _ONE).astype(np.int32)
-    return fixed
+def _smooth(points: NDArray[Any]) -> _Outline:
+    """A contour's pixels ``(p, 2)`` as an outline without the stairs of the pixel grid."""
+    reach, step = (_REACH, _STEP) if len(points) > 24 else (0, 1)
+    margin = reach + step
+    wide = np.concatenate([points[-margin:], points, points[:margin]]).astype(np.float32)
+    if reach:
+        blurred = cv2.blur(wide[:, None], (1, 2 * reach + 1))
+        wide = blurred.reshape(-1, 2).astype(np.float32, copy=False)
+    end = len(points) + margin
+    along = wide[margin + step : end + step : step] - wide[margin - step : end - step : step]
+    length = np.maximum(np.hypot(along[:, :1], along[:, 1:]), np.float32(1e-6))
+    return _Outline(wide[margin:end:step], along[:, ::-1] / length * _TURN)
 
 
-def _draw_box(image: Frame, box: NDArray[np.float32], color: Color, style: _Style) -> None:
-    rect = _pixels(box, image)
+def _draw_outlines(
+    image: Frame,
+    outlines: list[_Outline],
+    color: Color,
+    offsets: Sequence[float],
+    thickness: int = 1,
+) -> None:
+    """Draws a line for each of the offsets, in pixels beside the outlines."""
+    beside = np.array(offsets, np.float32)[:, None, None]
+    lines = [
+        line
+        for points, normals in outlines
+        for line in np.rint((points + beside * normals) * _ONE).astype(np.int32)
+    ]
+    cv2.polylines(image, lines, True, color, thickness, cv2.LINE_AA, _BITS)
+
+
+def _draw_box(image: Frame, rect: Rect | None, color: Color, style: _Style) -> None:
     if rect is not None:
         x0, y0, x1, y1 = rect
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), color, style.line, cv2.LINE_4)
 
 
-def _pixels(box: NDArray[np.float32], image: Frame) -> Rect | None:
-    """The box in whole pixels within the frame; None if nothing of it is there."""
-    if not np.isfinite(box).all():
-        return None
-    height, width = image.shape[:2]
-    x0, y0 = np.floor(np.clip(box[:2], 0, (width, height))).astype(int).tolist()
-    x1, y1 = np.ceil(np.clip(box[2:], 0, (width, height))).astype(int).tolist()
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+def _pixels(boxes: NDArray[np.float32], frame_size: tuple[int, int]) -> list[Rect | None]:
+    """The boxes in whole pixels within the frame; None where nothing of one is there."""
+    height, width = frame_size
+    finite: NDArray[np.bool_] = np.all(np.isfinite(boxes), axis=1)
+    inside = np.clip(np.where(finite[:, None], boxes, 0), 0, (width, height, width, height))
+    low, high = np.floor(inside[:, :2]), np.ceil(inside[:, 2:])
+    rects = np.concatenate([low, high], axis=1).astype(int).tolist()
+    return [(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None for x0, y0, x1, y1 in rects]
 
 
 def _draw_pose(
@@ -210,20 +250,21 @@ def _draw_pose(
 
 def _draw_chips(
     image: Frame,
-    boxes: NDArray[np.float32],
+    boxes: list[Rect | None],
     captions: list[list[str]],
     colors: list[Color],
     style: _Style,
 ) -> None:
     chips: list[tuple[Color, str, Rect]] = []
+    taken: list[Rect] = []
     # the best object chooses its place first
-    for box, words, color in zip(boxes, captions, colors, strict=True):
-        rect = _pixels(box, image)
+    for rect, words, color in zip(boxes, captions, colors, strict=True):
         line = _shortened(words, image.shape[1] - 2 * style.pad, style.text)
         if rect is not None and line:
-            chips.append((color, line, _place(line, rect, [c[2] for c in chips], image, style)))
+            taken.append(_place(line, rect, taken, image, style))
+            chips.append((color, line, taken[-1]))
     for color, line, (x0, y0, x1, y1) in reversed(chips):
-        image[y0:y1, x0:x1] = color
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), color, cv2.FILLED)
         baseline = y0 + style.pad + round(style.text * 0.74)
         text.put(image, line, (x0 + style.pad, baseline), text_color(color), style.text)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 import maskrt
-from maskrt.gpus import platform_name
+from maskrt.gpus import find_gpus, platform_name
 from maskrt.runtime.machine import installed_libraries, l4t_release
 
 
@@ -19,6 +20,7 @@ def machine_facts(root: str | os.PathLike[str] = "/") -> dict[str, Any]:
         "platform": platform_name(),
         "cpu": _cpu_model(_read(Path(root, "proc/cpuinfo"))) or platform.processor(),
         "cores": _cores(),
+        "gpus": [gpu.name for gpu in find_gpus()[0]],
         **jetson_facts(root),
         "python": platform.python_version(),
         "maskrt": maskrt.__version__,
@@ -36,8 +38,11 @@ def jetson_facts(root: str | os.PathLike[str] = "/") -> dict[str, str]:
 
 
 def conditions(root: str | os.PathLike[str] = "/") -> dict[str, Any]:
-    """What slows a machine down: ``temperatures`` in degrees Celsius by the thermal zones' names,
-    ``governor`` of the CPU's frequency. What cannot be read is left out; ``{}`` without any.
+    """What slows a machine down; what cannot be read is left out, ``{}`` without any.
+
+    ``temperatures`` in degrees Celsius by the thermal zones' names; ``governor`` of the CPU's
+    frequency; of a Jetson also ``power_mode``, as ``nvpmodel`` names it, and ``gpu_clock``, now and
+    at most, in MHz.
     """
     temperatures: dict[str, float] = {}
     zones = Path(root, "sys/class/thermal").glob("thermal_zone*")
@@ -50,7 +55,29 @@ def conditions(root: str | os.PathLike[str] = "/") -> dict[str, Any]:
     cpus = Path(root, "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     governors = sorted({_read(path) for path in cpus} - {""})
     facts: dict[str, Any] = {"temperatures": temperatures} if temperatures else {}
-    return {**facts, "governor": ", ".join(governors)} if governors else facts
+    if governors:
+        facts["governor"] = ", ".join(governors)
+    return {**facts, **_jetson_conditions(Path(root))}
+
+
+def _jetson_conditions(root: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    mode = re.search(r"pmode:(\d+)", _read(root / "var/lib/nvpmodel/status"))
+    if mode:
+        number = int(mode[1])
+        models = re.findall(
+            r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", _read(root / "etc/nvpmodel.conf")
+        )
+        names = {int(found): name for found, name in models}
+        facts["power_mode"] = names.get(number, str(number))
+    for folder in sorted(Path(root, "sys/class/devfreq").glob("*")):
+        # "17000000.ga10b" or "17000000.gpu"
+        if not re.search(r"gpu|gv11b|ga10b|gb10b", folder.name):
+            continue
+        with contextlib.suppress(ValueError):
+            now, most = (int(_read(folder / f"{name}_freq")) // 10**6 for name in ("cur", "max"))
+            facts["gpu_clock"] = {"now": now, "max": most}
+    return facts
 
 
 def _cores() -> int:

@@ -66,6 +66,8 @@ class Summary:
     """Of ``machine_facts``."""
     conditions: dict[str, Any] = field(default_factory=dict)
     """What changes from run to run: of ``conditions``, ``before`` and ``after``."""
+    layers: list[tuple[str, str, float]] = field(default_factory=list)
+    """Stage, layer and milliseconds in a frame, where TensorRT has timed them."""
 
     @property
     def first_ms(self) -> float:
@@ -111,7 +113,10 @@ class Summary:
             frame_ms=frame_ms,
             warmup_ms=_series(plain, "warmup_ms"),
             detections=_number(plain, "detections"),
-            **{key: _dict(plain, key) for key in ("model", "settings", "machine", "conditions")},
+            model=_dict(plain, "model"),
+            settings=_dict(plain, "settings"),
+            machine=_dict(plain, "machine"),
+            conditions=_dict(plain, "conditions"),
         )
 
 
@@ -159,7 +164,7 @@ class Recorder:
         self._frame_ms.append(round(frame_ms, 4))
         self._detections.append(detections)
 
-    def summary(self, **facts: dict[str, Any]) -> Summary:
+    def summary(self, **facts: Any) -> Summary:
         """Of the frames so far.
 
         Args:

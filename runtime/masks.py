@@ -11,15 +11,22 @@ then along y, row by row. That is exact for any box, touches only pixels inside 
 less time than ``cv2.warpAffine``, which also rounds positions to 1/32 of a cell. (As two matrix
 products it would go through the BLAS library, whose threads wait for each other, many times as long
 as the work takes, when another program or ONNX Runtime keeps the cores busy.)
+
+The library of CPU operators does the same several times as fast, and is used where it is there.
+Both compute in float32 and in the same order of operations, so that the masks are the same to the
+pixel on a machine without it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrt.errors import MaskrtError
 from maskrt.spec import Convention
 
 _FAR = 2.0**30  # beyond any frame; positions there cannot overflow
@@ -46,13 +53,16 @@ class ProbabilityCrop(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """One axis of all boxes; pixel ``p`` samples cell ``(p + 0.5 - origin) * scale - shift``."""
+    """One axis of all boxes; pixel ``p`` samples cell ``(p + 0.5 - origin) * scale + shift``.
+
+    Cells are counted in the mask with one cell of zeros on each side: 0 and cells + 1 are those.
+    """
 
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
-    origin: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    shift: float
+    origin: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    shift: np.float32
 
 
 def paste_probabilities(
@@ -105,13 +115,30 @@ def paste_crops(
     """The pixels of each object; arguments as for ``paste_probabilities``.
 
     A pixel belongs to the object where its probability is above the threshold (detectron2: at the
-    threshold or above).
+    threshold or above). The crops may be views of one array.
     """
+    native = _native()
+    if native is not None:
+        # one thread: it takes less time than waking others, which have a detector to run
+        how = {"convention": convention, "threshold": threshold, "threads": 1}
+        return [MaskCrop(*crop) for crop in native(masks, boxes, frame_size, **how)]
     on = np.greater if convention == "torchvision" else np.greater_equal
     return [
         MaskCrop(x, y, on(probability, np.float32(threshold)))
         for x, y, probability in paste_probabilities(masks, boxes, frame_size, convention)
     ]
+
+
+@functools.cache
+def _native() -> Callable[..., list[Any]] | None:
+    """The native paste; None where the library is missing, which is looked for once."""
+    from maskrt.plugins import library, ops
+
+    try:
+        library.library()
+    except MaskrtError:
+        return None
+    return ops.paste_crops
 
 
 def to_dense(crops: list[MaskCrop], frame_size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -134,31 +161,32 @@ def _grown(
 def _axis_torchvision(
     low: NDArray[np.float32], high: NDArray[np.float32], cells: int, limit: int
 ) -> _Axis:
-    first, last = np.trunc(low.astype(np.float64)), np.trunc(high.astype(np.float64))
-    scale = (cells + 2) / np.maximum(last - first + 1, 1)
-    start, stop = np.clip(first, 0, limit), np.clip(last + 1, 0, limit)
-    # the padding cell is where the weights of all real cells vanish, hence 1.5 instead of 0.5
-    return _Axis(start.astype(np.int64), stop.astype(np.int64), first, scale, 1.5)
+    first, last = np.trunc(low), np.trunc(high)
+    size = last - first + np.float32(1)
+    scale = np.float32(cells + 2) / np.maximum(size, np.float32(1))
+    start, stop = np.clip(first, 0, limit), np.clip(last + np.float32(1), 0, limit)
+    # the padding is part of what is stretched over the box, hence no shift but to cells' centres
+    return _Axis(start.astype(np.int64), stop.astype(np.int64), first, scale, np.float32(-0.5))
 
 
 def _axis_detectron2(
     low: NDArray[np.float32], high: NDArray[np.float32], cells: int, limit: int
 ) -> _Axis:
-    origin = low.astype(np.float64)
-    size = high.astype(np.float64) - origin
-    scale = cells / np.where(size > 0, size, 1.0)
-    reach = 0.5 / scale + 0.5  # half a cell beyond the box, to the centres of the pixels there
-    start = np.clip(np.floor(origin - reach), 0, limit)
-    stop = np.where(size > 0, np.clip(np.ceil(origin + size + reach), 0, limit), 0)
-    return _Axis(start.astype(np.int64), stop.astype(np.int64), origin, scale, 0.5)
+    extent, count, half = high - low, np.float32(cells), np.float32(0.5)
+    size = np.where(extent > 0, extent, np.float32(1))
+    reach = half * (size / count) + half  # half a cell beyond the box, to the pixels' centres there
+    start = np.clip(np.floor(low - reach), 0, limit)
+    stop = np.where(extent > 0, np.clip(np.ceil(high + reach), 0, limit), 0)
+    return _Axis(start.astype(np.int64), stop.astype(np.int64), low, count / size, half)
 
 
 def _cells(axis: _Axis, i: int, cells: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """For each pixel the first of the two padded cells between which it falls, and how far on."""
-    pixels = np.arange(axis.start[i], axis.stop[i]) + (0.5 - axis.origin[i])
-    positions = pixels * axis.scale[i] - axis.shift + 1  # the padding comes first
-    first = np.clip(np.floor(positions), 0, cells)
-    return first.astype(np.intp), np.clip(positions - first, 0, 1).astype(np.float32)
+    pixels = np.arange(axis.start[i], axis.stop[i], dtype=np.float32) + np.float32(0.5)
+    positions = (pixels - axis.origin[i]) * axis.scale[i] + axis.shift
+    inside = np.clip(positions, np.float32(0), np.float32(cells + 1))
+    first = np.minimum(inside.astype(np.intp), cells)
+    return first, inside - first.astype(np.float32)
 
 
 def _stretched(

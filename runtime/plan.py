@@ -14,6 +14,7 @@ from maskrt.errors import MaskrtError, ModelFileError
 from maskrt.heads import read_head
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.device import Device
+from maskrt.runtime.engines.layers import LayerTimes
 from maskrt.runtime.engines.tensorrt import TensorRT, TensorRTStage
 from maskrt.runtime.lanes import Lanes
 from maskrt.runtime.memory import Download, Memory, thresholds_to_upload, uploaded_thresholds
@@ -85,6 +86,13 @@ class PlanSession:
             thresholds,
             self._keep_laps,
         )
+
+    def time_layers(self) -> LayerTimes:
+        """Times every layer from the next run on; see ``LayerTimes``."""
+        times = LayerTimes()
+        for stage in self._stages.values():
+            stage.time_layers(times)
+        return times
 
     def close(self) -> None:
         """Waits for what is on its way, and frees everything. Closing twice is fine."""

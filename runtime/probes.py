@@ -36,6 +36,7 @@ CODES = {
     "out = dict(version=m.__version__, devices=m.Core().available_devices)",
     "cuda.bindings": "import cuda.bindings.driver, importlib.metadata as i\n"
     "out = dict(version=i.version('cuda-bindings'))",
+    "pycuda": "import pycuda, pycuda.driver\nout = dict(version=pycuda.VERSION_TEXT)",
     "torch": "import torch as m\nout = dict(version=m.__version__, cuda=m.version.cuda or '')",
     "cv2": _OPENCV,
     **{

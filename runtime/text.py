@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, cast
 
 import cv2
@@ -17,7 +18,12 @@ _WEIGHT = 500  # a little heavier than regular: thin strokes get lost on small c
 
 def width(text: str, size: float) -> int:
     """Of the text in pixels; ``size`` is the font's, in pixels (capitals are 0.7 of it high)."""
-    if _OUTLINE is not None:
+    return _width(text, size, _OUTLINE is not None)
+
+
+@functools.lru_cache(4096)  # captions come again: names with scores of two digits
+def _width(text: str, size: float, outline: bool) -> int:
+    if outline:
         return int(_api.getTextSize((0, 0), text, (0, 0), _OUTLINE, int(size), _WEIGHT)[2])
     scale, thickness = _strokes(size)
     return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)[0][0]

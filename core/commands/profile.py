@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ examples:
   maskrt profile model.bundle
   maskrt profile model.bundle --source street.mp4 --frames 500 --json now.json --chart now.png
   maskrt profile model.bundle --source street.mp4 --baseline before.json
+  maskrt profile model.engine --layers 20
 
 Without --source the frames are drawn (1280x720, shapes before gradients); the
 stages behind the detections cost as much as there are of them, so use frames
@@ -32,7 +34,8 @@ repeated. Ctrl-C ends the measurement early, with what there is by then.
 
 rows: 'result' is what the detector does beside its stages (checking the frame,
 taking the results apart), 'masks' the pasting of masks into the frame, 'frame'
-all of it together.
+all of it together. On a GPU the stages are timed by its own clock; 'result' is
+the rest, which is Python and waiting.
 """
 SYNTHETIC = "synthetic://1280x720?frames=8"
 
@@ -59,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score-threshold", type=threshold, metavar="T", help="default: the model's own"
     )
     parser.add_argument("--draw", action="store_true", help="draw the detections, too")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        metavar="N",
+        help="the N slowest layers, too, of engines of TensorRT; timing them slows frames down, so "
+        "they get as many frames of their own",
+    )
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="everything as JSON")
     parser.add_argument("--chart", type=Path, metavar="OUT.png", help="a picture of it")
     parser.add_argument(
@@ -90,7 +100,11 @@ def execute(options: argparse.Namespace) -> None:
         stack.enter_context(detector)
         source = stack.enter_context(_source(options))
         summary, notes = _measure(options, detector, source)
+        layers = _measure_layers(options, detector, source) if options.layers else []
+    if layers:
+        summary = replace(summary, layers=layers)
     _print(summary, notes)
+    _print_layers(layers[: options.layers])
     if old:
         _print_changes(options.baseline, old, summary)
     if options.json:
@@ -102,8 +116,13 @@ def execute(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name, value, least in (("frames", options.frames, 1), ("warmup", options.warmup, 0)):
-        if value < least:
+    wanted = (
+        ("frames", options.frames, 1),
+        ("warmup", options.warmup, 0),
+        ("layers", options.layers, 1),
+    )
+    for name, value, least in wanted:
+        if value is not None and value < least:
             raise MaskrtError(f"--{name}: found {value}, expected {least} or more")
 
 
@@ -156,6 +175,19 @@ def _measure(options: argparse.Namespace, detector: Any, source: Any) -> tuple[A
     now = {"before": before, "after": conditions()}
     summary = recorder.summary(settings=settings, conditions=now if before else {}, **facts)
     return summary, [*notes, *_remarks(summary, detector.spec, source, frames.rounds, options)]
+
+
+def _measure_layers(
+    options: argparse.Namespace, detector: Any, source: Any
+) -> list[tuple[str, str, float]]:
+    """Stage, layer, and milliseconds in a frame, the slowest first."""
+    from maskrt.commands.console import track
+
+    frames, times = _Repeated(source), detector.time_layers()
+    for _ in track(range(options.frames), "layers", options.frames):
+        detector.bgr(next(frames))
+        times.next_frame()
+    return [(stage, layer, round(ms, 4)) for stage, layer, ms in times.rows()]
 
 
 class _Repeated:
@@ -254,6 +286,14 @@ def _print(summary: Any, notes: list[str]) -> None:
         _say(f"note: {note}")
 
 
+def _print_layers(rows: list[tuple[str, str, float]]) -> None:
+    from maskrt.commands.console import table
+
+    if rows:
+        cells = ((stage, layer, f"{ms:.3f}") for stage, layer, ms in rows)
+        table("the slowest layers, milliseconds a frame", ("stage", "layer", "mean"), cells)
+
+
 def _print_conditions(conditions: dict[str, Any]) -> None:
     """The hottest zone, which is what makes a machine slow down, and the governor."""
     before, after = (conditions.get(key, {}) for key in ("before", "after"))
@@ -264,6 +304,11 @@ def _print_conditions(conditions: dict[str, Any]) -> None:
         _say(f"hottest: {zone}, {cool[zone]:.1f} C before, {hot[zone]:.1f} C after")
     if "governor" in before:
         _say(f"CPU governor: {before['governor']}")
+    if "power_mode" in before:
+        _say(f"power mode: {before['power_mode']}")
+    if "gpu_clock" in before and "gpu_clock" in after:
+        low, high = before["gpu_clock"], after["gpu_clock"]
+        _say(f"GPU clock: {low['now']} MHz before, {high['now']} after, of {high['max']}")
 
 
 def _print_changes(path: Path, old: Any, new: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of ONNX Runtime, for an .onnx file, best first (default: CPUExecutionProvider)",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="CPU threads (default: all cores; but one where frames are drawn)",
+    )
     parser.add_argument(
         "--policy",
         choices=("all", "latest"),
@@ -108,12 +113,13 @@ def execute(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         # what may be missing is told before the model is loaded, which may take long
         sinks = [stack.enter_context(sink) for sink in _screens(options)]
+        threads = _shared_cores(options)
         source = stack.enter_context(open_source(options.source))
         try:
             detector = Detector(
                 options.model,
                 providers=options.providers,
-                threads=options.threads,
+                threads=threads,
                 score_threshold=options.score_threshold,
                 nms_threshold=options.nms_threshold,
             )
@@ -152,6 +158,19 @@ def execute(options: argparse.Namespace) -> None:
     for path in filter(None, (options.save, options.json)):
         if str(path) != "-":
             _say(options, f"written: {path}")
+
+
+def _shared_cores(options: argparse.Namespace) -> int | None:
+    """Threads of the detector on a CPU: one core is left to what draws and writes beside it.
+
+    With two cores that takes a seventh of the time off a film (benchmarks/stream.py).
+    """
+    if not (options.save or options.show or options.serve):
+        return options.threads
+    import cv2
+
+    cv2.setNumThreads(1)  # its helpers would fight for the same cores, over pieces too small
+    return options.threads or max(1, (os.cpu_count() or 1) - 1)
 
 
 def _screens(options: argparse.Namespace) -> list[Any]:

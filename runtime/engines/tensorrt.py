@@ -24,6 +24,7 @@ from maskrt.runtime.device import Device, DeviceError, open_device
 from maskrt.runtime.device_memory import DeviceMemory, address_of
 from maskrt.runtime.device_queues import Queues
 from maskrt.runtime.engines.kernel_cache import KernelCache
+from maskrt.runtime.engines.layers import LayerTimes
 from maskrt.runtime.engines.recorder import recorder_of
 from maskrt.runtime.memory import Memory
 
@@ -192,15 +193,23 @@ class TensorRTStage:
                 f"{library.name} cannot run the {name}{library.recorder.take()}: see whether the "
                 "GPU has memory left (nvidia-smi)"
             )
+        self._profiler: Any = None
         self._profile = 0
         # TensorRT-RTX captures by itself
         self._use_graphs = self._device.graphs and not rtx
+        self._wanted: dict[Any, tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]] = {}
         self._graphs: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     def use(self, address: int, size: int) -> None:
         """Has the engine use this memory between its layers."""
         if size:
             self._context.set_device_memory(address, size)
+
+    def time_layers(self, times: LayerTimes) -> None:
+        """Has the engine report how long its layers take, from its next run on."""
+        self._use_graphs = False
+        self._profiler = times.profiler_of(self._library.trt, self._name)
+        self._context.profiler = self._profiler
 
     def run(self, inputs: Mapping[str, NDArray[Any]], memory: Memory) -> dict[str, NDArray[Any]]:
         """Queues the engine; see ``StageEngine.run``.
@@ -214,15 +223,28 @@ class TensorRTStage:
             if not self._context.set_input_shape(name, array.shape):
                 raise self._refusal(f"it was not built for {name} {list(array.shape)}")
             self._context.set_tensor_address(name, address_of(array))
-        outputs: dict[str, NDArray[Any]] = {}
+        shapes = tuple(array.shape for array in inputs.values())
+        wanted = self._wanted.get(shapes)
+        if wanted is None:
+            if len(self._wanted) == MAX_GRAPHS:
+                self._wanted.clear()
+            wanted = self._wanted[shapes] = self._output_shapes()
+        arrays = cast(DeviceMemory, memory).empty_together(wanted)
+        outputs = dict(zip(self.outputs, arrays, strict=True))
+        for name, array in outputs.items():
+            self._context.set_tensor_address(name, address_of(array))
+        self._enqueue([*inputs.values(), *outputs.values()])
+        return outputs
+
+    def _output_shapes(self) -> tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]:
+        """Of the inputs' shapes that were set last."""
+        wanted = []
         for name, dtype in self.outputs.items():
             shape = tuple(self._context.get_tensor_shape(name))
             if any(side < 0 for side in shape):
                 raise self._refusal(f"the shape of {name} is not known")
-            outputs[name] = array = memory.empty(shape, dtype)
-            self._context.set_tensor_address(name, address_of(array))
-        self._enqueue([*inputs.values(), *outputs.values()])
-        return outputs
+            wanted.append((shape, dtype))
+        return tuple(wanted)
 
     def close(self) -> None:
         """Frees context, graphs and engine; nothing of them is queued."""
@@ -231,7 +253,7 @@ class TensorRTStage:
         self._graphs.clear()
         if self._cache is not None:
             self._cache.save()
-        self._context = self._engine = self._cache = None
+        self._context = self._engine = self._cache = self._profiler = None
 
     def _create_context(self, trt: Any) -> Any:
         own = trt.ExecutionContextAllocationStrategy.USER_MANAGED

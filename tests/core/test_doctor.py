@@ -51,6 +51,19 @@ def test_a_jetson_with_everything(library):
     assert all(not state.no_build + state.no_run for state in states(ORIN, probed).values())
 
 
+@pytest.mark.parametrize(
+    ("gone", "no_run"),
+    [
+        (["pycuda"], ""),
+        (["cuda.bindings"], ""),
+        (["pycuda", "cuda.bindings"], "CUDA bindings missing"),
+    ],
+)
+def test_one_package_drives_the_gpu(library, gone, no_run):
+    probed = {**installed(tensorrt="10.3.0"), **{name: Probe() for name in gone}}
+    assert states(ORIN, probed)["tensorrt"].no_run == no_run
+
+
 def test_a_machine_without_gpu(library):
     probed = {**installed(), "tensorrt": Probe()}
     gpu = by_name(BARE, probed)["GPU"]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskrt.errors import FrameError
-from maskrt.runtime import Detections
+from maskrt.runtime import Detections, masks
 from maskrt.runtime.draw import class_color, draw, text_color
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
@@ -68,6 +68,49 @@ def test_masks_are_where_they_should_be(scene):
     outline = draw(GREY, one, **{**BOXES_ONLY, "masks": True}, boxes=False, opacity=0)
     assert not changed(outline)[inner].any()
     assert changed(outline).any()
+
+
+@pytest.mark.parametrize("line_width", [1, 2, 3, 4, 5, 9])
+def test_outlines_have_the_width_that_was_asked_for(scene, line_width):
+    frame = np.full((400, 400, 3), 255, np.uint8)
+    box = np.array([[100, 100, 300, 300]])
+    one = dataclasses.replace(
+        scene[0], boxes=box, mask_probs=np.ones((1, 14, 14)), frame_size=(400, 400)
+    )
+    image = draw(
+        frame, one, **{**BOXES_ONLY, "masks": True}, boxes=False, opacity=0, line_width=line_width
+    )
+    distance = np.abs(image.astype(int) - class_color(1)).max(axis=2)
+    # left of the middle, right of it, above it and below it
+    for row in (distance[200, :200], distance[200, 200:], distance[:200, 200], distance[200:, 200]):
+        line = np.flatnonzero(row < 60)
+        assert line_width - 1 <= len(line) <= line_width + 2
+        assert line[-1] - line[0] == len(line) - 1  # without a gap
+    edge = np.flatnonzero(one.masks[0, 200])[0]
+    assert abs(np.flatnonzero(distance[200, :200] < 60).mean() - edge) <= 1
+    # beside it the seam is dark
+    darkest = image[200, :200].max(axis=1).min()
+    assert (darkest < 200) == (line_width > 1)  # of 255, as have the frame and the colour
+
+
+@pytest.mark.parametrize("line_width", [2, 8])
+def test_outlines_of_odd_masks(scene, line_width):
+    """Of single pixels, of lines of a pixel, with holes, at the frame's edge."""
+    rng = np.random.default_rng(0)
+    probs = (rng.random((3, 14, 14)) > [[[0.5]], [[0.9]], [[0.1]]]).astype(np.float32)
+    boxes = np.array([[0, 0, 160, 120], [-30, -40, 60, 60], [100, 90, 103, 93]])
+    odd = dataclasses.replace(scene, boxes=boxes, mask_probs=probs)
+    image = draw(GREY, odd, **{**BOXES_ONLY, "masks": True}, boxes=False, line_width=line_width)
+    reached = odd.masks.any(axis=0).astype(np.uint8)
+    reached = cv2.dilate(reached, np.ones((2 * line_width + 5,) * 2)) > 0
+    assert changed(image)[odd.masks.any(axis=0)].mean() > 0.99
+    assert not changed(image)[~reached].any()
+
+
+def test_a_result_is_drawn_the_same_without_the_native_library(scene, monkeypatch):
+    expected = draw(GREY, scene[:])
+    monkeypatch.setattr(masks, "_native", lambda: None)
+    assert (draw(GREY, scene[:]) == expected).all()
 
 
 def test_keypoints_below_the_threshold_are_left_out(scene):

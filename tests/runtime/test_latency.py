@@ -184,6 +184,23 @@ def test_conditions(tmp_path):
     }
 
 
+def test_conditions_of_a_jetson(tmp_path):
+    write(tmp_path / "var/lib/nvpmodel/status", "pmode:0002 fmode:quiet\n")
+    assert conditions(tmp_path) == {"power_mode": "2"}
+    write(
+        tmp_path / "etc/nvpmodel.conf",
+        "< POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=2 NAME=30W >\n",
+    )
+    clock = tmp_path / "sys/class/devfreq/17000000.ga10b"
+    write(clock / "cur_freq", "612000000\n")
+    write(clock / "max_freq", "1300500000\n")
+    write(tmp_path / "sys/class/devfreq/emc/cur_freq", "2133000000\n")
+    assert conditions(tmp_path) == {
+        "power_mode": "30W",
+        "gpu_clock": {"now": 612, "max": 1300},
+    }
+
+
 def test_machine_facts(tmp_path):
     write(tmp_path / "proc/cpuinfo", "processor : 0\nmodel name\t: Fast: 1\n\nmodel name : 2\n")
     facts = machine_facts(tmp_path)

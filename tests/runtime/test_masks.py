@@ -1,14 +1,35 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import grid_sample
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from maskrt.errors import MaskrtError
+from maskrt.plugins import library
+from maskrt.runtime import masks as pasting
 from maskrt.runtime.masks import paste_crops, paste_probabilities, to_dense
 
 FRAME = (47, 61)
+
+
+@pytest.fixture(params=["numpy", "native"])
+def paste(request, monkeypatch):
+    """``paste_crops``, with and without the native library."""
+    if request.param == "numpy":
+        monkeypatch.setattr(pasting, "_native", lambda: None)
+    else:
+        request.getfixturevalue("native_paste")
+    return paste_crops
+
+
+@pytest.fixture
+def native_paste():
+    """Skips the test where the library has not been built."""
+    pasting._native.cache_clear()
+    if pasting._native() is None:
+        pytest.skip("libmaskrt_ops has not been built")
 
 
 def torchvision_paste(masks, boxes, size):
@@ -49,7 +70,7 @@ def smooth_masks(rng, n, m):
 
 @pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
 @pytest.mark.parametrize("m", [14, 28])
-def test_equals_the_frameworks_own_paste(convention, m):
+def test_equals_the_frameworks_own_paste(paste, convention, m):
     rng = np.random.default_rng(m)
     size = (270, 480)
     masks = smooth_masks(rng, 60, m)
@@ -60,7 +81,7 @@ def test_equals_the_frameworks_own_paste(convention, m):
     found = dense_probabilities(masks, boxes, size, convention)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
-    on = to_dense(paste_crops(masks, boxes, size, convention, 0.5), size)
+    on = to_dense(paste(masks, boxes, size, convention, 0.5), size)
     should = expected > 0.5 if convention == "torchvision" else expected >= 0.5
     both, either = (on & should).sum((1, 2)), (on | should).sum((1, 2))
     assert (both / np.maximum(either, 1))[either > 0].mean() >= 0.999
@@ -74,11 +95,11 @@ def test_the_conventions_differ():
     assert np.abs(a - b).max() > 0.02
 
 
-def test_threshold_itself_belongs_to_detectron2_only():
+def test_threshold_itself_belongs_to_detectron2_only(paste):
     masks, boxes = np.full((1, 4, 4), 0.5, np.float32), np.array([[8, 8, 24, 24]], np.float32)
     inside = np.s_[0, 14:18, 14:18]
     for convention, expected in (("torchvision", False), ("detectron2", True)):
-        on = to_dense(paste_crops(masks, boxes, FRAME, convention, 0.5), FRAME)
+        on = to_dense(paste(masks, boxes, FRAME, convention, 0.5), FRAME)
         assert (on[inside] == expected).all()
 
 
@@ -150,26 +171,101 @@ def test_torchvision_masks_that_are_not_square(shape):
         (30, 30, 10, 10),
     ],
 )
-def test_boxes_without_a_mask_in_the_frame_give_empty_crops(convention, box):
+def test_boxes_without_a_mask_in_the_frame_give_empty_crops(paste, convention, box):
     masks, boxes = np.ones((1, 14, 14), np.float32), np.array([box], np.float32)
-    (crop,) = paste_crops(masks, boxes, FRAME, convention, 0.5)
+    (crop,) = paste(masks, boxes, FRAME, convention, 0.5)
     assert not crop.mask.any()
     assert crop.mask.shape == (0, 0)
 
 
 @pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
 @pytest.mark.parametrize("far", [1e4, 1e6, 3e38])
-def test_huge_box_costs_no_more_than_the_frame(convention, far):
+def test_huge_box_costs_no_more_than_the_frame(paste, convention, far):
     masks = np.ones((1, 28, 28), np.float32)
     boxes = np.array([[-far, -far, far, far]], np.float32)
-    (crop,) = paste_crops(masks, boxes, FRAME, convention, 0.5)
+    (crop,) = paste(masks, boxes, FRAME, convention, 0.5)
     assert crop.mask.shape == FRAME
     assert crop.mask.all()
 
 
 @pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
-def test_no_masks(convention):
+def test_no_masks(paste, convention):
     nothing = np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32)
-    crops = paste_crops(*nothing, FRAME, convention, 0.5)
+    crops = paste(*nothing, FRAME, convention, 0.5)
     assert crops == []
     assert to_dense(crops, FRAME).shape == (0, *FRAME)
+
+
+def pasted(masks, boxes, size, convention, threshold):
+    """By the native library, then by NumPy."""
+    native = paste_crops(masks, boxes, size, convention, threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pasting, "_native", lambda: None)
+        return native, paste_crops(masks, boxes, size, convention, threshold)
+
+
+def assert_same(native, expected):
+    for found, crop in zip(native, expected, strict=True):
+        assert found[:2] == crop[:2]
+        assert found.mask.dtype == crop.mask.dtype == bool
+        np.testing.assert_array_equal(found.mask, crop.mask)
+
+
+corners = st.one_of(
+    st.integers(-200, 320).map(lambda x: x / 2),
+    st.floats(-200, 200, width=32),
+    st.sampled_from([-3e38, -1e9, 1e9, 3e38, np.inf, -np.inf, np.nan]),
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    box=st.tuples(corners, corners, corners, corners),
+    shape=st.sampled_from([(14, 14), (28, 28), (5, 9), (1, 1)]),
+    steps=st.sampled_from([4, 100, 2**24]),
+    convention=st.sampled_from(["torchvision", "detectron2"]),
+    threshold=st.sampled_from([0.5, 0.25, 0.7]),
+    seed=st.integers(0, 9),
+)
+@example((8.0, 8.0, 24.0, 24.0), (14, 14), 4, "detectron2", 0.5, 0)
+@example((0.0, 0.0, 1e-44, 1e-44), (28, 28), 4, "torchvision", 0.5, 0)
+def test_the_native_library_changes_no_pixel(
+    native_paste, box, shape, steps, convention, threshold, seed
+):
+    # coarse steps put many pixels on the threshold itself
+    masks = np.random.default_rng(seed).integers(0, steps, (1, *shape)) / np.float32(steps)
+    masks = masks.astype(np.float32)
+    assert_same(*pasted(masks, np.array([box], np.float32), FRAME, convention, threshold))
+
+
+@pytest.mark.parametrize("convention", ["torchvision", "detectron2"])
+def test_the_native_library_changes_no_pixel_of_a_large_frame(native_paste, convention):
+    rng = np.random.default_rng(5)
+    size = (1080, 1920)
+    corner = rng.uniform(-0.2, 1, (80, 2)) * size[::-1]
+    sides = rng.choice([0.02, 0.2, 0.8], (80, 1)) * rng.uniform(0.1, 1, (80, 2)) * size[::-1]
+    boxes = np.concatenate([corner, corner + sides], axis=1).astype(np.float32)
+    native, expected = pasted(smooth_masks(rng, 80, 28), boxes, size, convention, 0.5)
+    assert_same(native, expected)
+    assert sum(crop.mask.sum() for crop in native) > 1e6
+
+
+def test_a_missing_library_is_looked_for_once(monkeypatch):
+    looked = []
+
+    def missing():
+        looked.append(1)
+        raise MaskrtError("not there")
+
+    monkeypatch.setattr(library, "library", missing)
+    pasting._native.cache_clear()
+    masks, boxes = np.ones((1, 4, 4), np.float32), np.array([[8, 8, 24, 24]], np.float32)
+    for _ in range(2):
+        (crop,) = paste_crops(masks, boxes, FRAME, "torchvision", 0.5)
+        assert crop.mask.any()
+    pasting._native.cache_clear()
+    assert len(looked) == 1

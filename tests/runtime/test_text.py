@@ -35,3 +35,11 @@ def test_color_and_other_alphabets():
     image = np.zeros((60, 300, 3), np.uint8)
     text.put(image, "Ampel ä 信号", (5, 40), (10, 200, 30), 24)
     assert image.reshape(-1, 3).max(axis=0).tolist() == [10, 200, 30]
+
+
+def test_widths_are_those_of_the_font_in_use(monkeypatch):
+    if text._OUTLINE is None:
+        pytest.skip("there is one font")
+    outline = text.width("person 0.97", 24)
+    monkeypatch.setattr(text, "_OUTLINE", None)
+    assert text.width("person 0.97", 24) != outline

@@ -64,6 +64,7 @@ def test_error_recorder_and_logger():
     for name in ("num_errors", "get_error_code", "get_error_desc", "has_overflowed", "clear"):
         assert hasattr(real.IErrorRecorder, name)
     assert hasattr(real.Logger, "INTERNAL_ERROR")
+    assert parameters(real.IProfiler.report_layer_time) >= {"layer_name", "ms"}
 
 
 def test_our_recorder_fits_the_real_interface():

@@ -263,6 +263,8 @@ void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>
 }
 
 #if defined(MASKRT_SIMULATED)
+extern "C" __attribute__((visibility("default"))) int maskrt_cuda_version() { return 13000; }
+
 cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   using Held = std::function<void()>;
   // the driver's numbers of errors are the runtime's
