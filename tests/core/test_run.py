@@ -112,3 +112,21 @@ def test_addresses(text, address):
 def test_unusable_addresses(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected a port"):
         command._address(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "threads"),
+    [
+        ([], None),
+        (["--json", "out.jsonl"], None),
+        (["--save", "out.mp4"], 3),
+        (["--serve", "0"], 3),
+        (["--save", "out.mp4", "--threads", "4"], 4),
+    ],
+)
+def test_a_core_is_left_to_what_draws(arguments, threads, monkeypatch):
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 4)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = parser.parse_args(["model.onnx", "--source", "0", *arguments])
+    assert command._shared_cores(options) == threads
