@@ -163,7 +163,7 @@ def _tensorrt(machine: Machine, probe: Probe) -> Check:
 
 def _pycuda(probe: Probe) -> Check:
     if "libcuda.so.1" in probe.error:
-        return Check("PyCUDA", "broken", probe.error, "install NVIDIA's driver")
+        return Check("PyCUDA", "missing", "installed, without a driver", "install NVIDIA's driver")
     return _library("PyCUDA", probe, "pip install pycuda (where nvcc is), or use CUDA bindings")
 
 

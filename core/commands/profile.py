@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from maskrt.artefact import LIBRARIES, Target
 from maskrt.commands.arguments import threshold
 from maskrt.errors import MaskrtError
 
@@ -88,6 +89,8 @@ def execute(options: argparse.Namespace) -> None:
     _check(options)
     # what may be wrong is told before the measurement, which may take long
     old = latency.read_summary(options.baseline) if options.baseline else None
+    if options.layers:
+        _check_layers(options.file)
     if options.chart:
         check_chart(options.chart)
     with contextlib.ExitStack() as stack:
@@ -124,6 +127,14 @@ def _check(options: argparse.Namespace) -> None:
     for name, value, least in wanted:
         if value is not None and value < least:
             raise MaskrtError(f"--{name}: found {value}, expected {least} or more")
+
+
+def _check_layers(file: Path) -> None:
+    target, _ = _built_for(file)
+    if not target.startswith("tensorrt"):
+        raise MaskrtError(
+            f"--layers: {file} runs in {LIBRARIES[target]}, and only TensorRT times its layers"
+        )
 
 
 def _source(options: argparse.Namespace) -> Any:
@@ -221,19 +232,24 @@ def _laps(outer: dict[str, float], stages: dict[str, float]) -> dict[str, float]
 
 def _model_facts(file: Path) -> dict[str, Any]:
     from maskrt.files import sha256_of
-    from maskrt.heads import read_head, read_spec
 
-    if file.suffix.lower() == ".onnx":
-        target, precision = "onnxruntime", str(read_spec(file).precision)
-    else:
-        head = read_head(file)
-        target, precision = head.target, head.precision_label
+    target, precision = _built_for(file)
     return {
         "name": file.name,
         "sha256": sha256_of(file),
         "target": target,
         "precision": precision,
     }
+
+
+def _built_for(file: Path) -> tuple[Target, str]:
+    """Target and precision."""
+    from maskrt.heads import read_head, read_spec
+
+    if file.suffix.lower() == ".onnx":
+        return "onnxruntime", str(read_spec(file).precision)
+    head = read_head(file)
+    return head.target, head.precision_label
 
 
 def _remarks(

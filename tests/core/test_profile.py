@@ -10,6 +10,7 @@ import pytest
 
 from maskrt import cli
 from maskrt.commands import profile
+from maskrt.errors import MaskrtError
 from maskrt.runtime.detector import Detector
 from maskrt.runtime.latency import read_summary
 
@@ -97,6 +98,14 @@ def test_bad_input(canonical, run, tmp_path, capsys):
     ):
         assert run(*arguments) == 1
         assert words in capsys.readouterr().err
+
+
+def test_layers_of_a_file_that_tensorrt_does_not_run(canonical, run, capsys):
+    path = canonical("mask_rcnn")
+    assert run(path, "--layers", 5) == 1
+    assert "only TensorRT times its layers" in capsys.readouterr().err
+    with Detector(path) as detector, pytest.raises(MaskrtError, match="only TensorRT"):
+        detector.time_layers()
 
 
 def test_a_source_without_frames():
