@@ -55,7 +55,7 @@ class EngineLibrary(Protocol):
         """
 
     def close(self) -> None:
-        """Lets go of the device, after stages and memories have been closed."""
+        """Closes the stages that are still open, and lets go of the device; memories are closed."""
 
 
 def open_library(

@@ -7,6 +7,7 @@ The two libraries have the same interface (TensorRT from 10.3 on). Operators of 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -72,7 +73,7 @@ class TensorRT:
         self.trt: Any = module_of(head.target)
         self.queues = Queues(device or open_device())
         self._engines: list[TensorRTStage] = []
-        self._scratch = 0
+        self._scratch, self._scratch_bytes = 0, 0
         try:
             with self.active():
                 self.recorder: Any = recorder_of(self.trt)
@@ -80,8 +81,7 @@ class TensorRT:
                 self._runtime: Any = self.trt.Runtime(self._logger)
                 self._runtime.error_recorder = self.recorder
                 if head.plugins_version and not head.plugins_embedded:
-                    registry = self._runtime.get_plugin_registry()
-                    registry.load_library(str(plugins.library_path()))
+                    _load_plugins(self._runtime, head.target)
                 if head.plugins_embedded or head.version_compatible:
                     self._runtime.engine_host_code_allowed = True
         except BaseException:
@@ -124,33 +124,35 @@ class TensorRT:
             )
         stage = TensorRTStage(self, name, engine, plan, dtypes, rtx=self._rtx)
         self._engines.append(stage)
-        self._share(stage.scratch_bytes)
+        self._share()
         return stage
 
     def close(self) -> None:
-        """Gives memory and device back; all stages are closed."""
+        """Closes all stages, and gives memory and device back."""
         with contextlib.suppress(DeviceError), self.active():
+            for stage in self._engines:
+                stage.close()
             if self._scratch:
                 self.queues.device.free(self._scratch)
-        self._scratch = 0
+        self._scratch = self._scratch_bytes = 0
         self._engines.clear()
         self._runtime = None
         self.queues.close()
 
-    def _share(self, needed: int) -> None:
+    def _share(self) -> None:
         """Gives all engines the same memory for what passes between their layers.
 
-        They run one after the other, on one stream.
+        They run one after the other, on one stream; none has run yet.
         """
-        most = max(stage.scratch_bytes for stage in self._engines)
-        if needed == most and needed:
-            # nothing has run yet: stages are loaded before the first frame
+        needed = max(stage.scratch_bytes for stage in self._engines)
+        if needed > self._scratch_bytes:
             if self._scratch:
                 self.queues.device.free(self._scratch)
-                self._scratch = 0
-            self._scratch = self.queues.device.allocate(most)
+            self._scratch = self._scratch_bytes = 0
+            self._scratch = self.queues.device.allocate(needed)
+            self._scratch_bytes = needed
         for stage in self._engines:
-            stage.use(self._scratch, most)
+            stage.use(self._scratch, self._scratch_bytes)
 
 
 class TensorRTStage:
@@ -345,6 +347,15 @@ class TensorRTStage:
         )
 
 
+def _load_plugins(runtime: Any, target: str) -> None:
+    """Adds maskrt's plugins to the library's registry, once in a process."""
+    path = str(plugins.library_path())
+    with _ONE_AT_A_TIME:
+        if (target, path) not in _LOADED:
+            runtime.get_plugin_registry().load_library(path)
+            _LOADED.add((target, path))
+
+
 def module_of(target: str) -> Any:
     """The Python module of TensorRT or TensorRT-RTX.
 
@@ -362,3 +373,5 @@ def module_of(target: str) -> Any:
 
 
 _NEW = cast(Any, object())
+_LOADED: set[tuple[str, str]] = set()
+_ONE_AT_A_TIME = threading.Lock()

@@ -198,6 +198,30 @@ def test_an_engine_that_cannot_be_loaded(suffix, files, sim, monkeypatch):
         open_session(files / f"masks{suffix}")
 
 
+def test_plugins_are_loaded_once(files):
+    import tensorrt
+
+    for _ in range(2):
+        open_session(files / "masks.engine").close()
+    loaded = tensorrt.Runtime(tensorrt.Logger()).get_plugin_registry().loaded
+    assert len(loaded) == 1
+    assert "maskrt_plugins" in loaded[0]
+
+
+def test_the_second_engine_cannot_be_loaded(files, monkeypatch):
+    """What was loaded before is given back."""
+    import tensorrt
+
+    load, turns = tensorrt.Runtime.deserialize_cuda_engine, iter([True, False])
+    monkeypatch.setattr(
+        tensorrt.Runtime,
+        "deserialize_cuda_engine",
+        lambda self, plan: load(self, plan) if next(turns) else None,
+    )
+    with pytest.raises(ModelFileError, match="cannot load the heads"):
+        open_session(files / "masks.split.bundle")
+
+
 def test_too_little_memory_to_load(suffix, files, sim):
     sim.device(memory=1 << 12)
     with pytest.raises((DeviceError, ModelFileError)):
