@@ -136,7 +136,7 @@ class Device(Protocol):
 
 
 def open_device(index: int | None = None, library: str | None = None) -> Device:
-    """A GPU, by the first of the packages that is installed.
+    """A GPU, by the first of the packages that is installed and can be imported.
 
     Where the calling thread has a CUDA context, as an app that uses pycuda has, that one is used;
     elsewhere the GPU's primary context, which most CUDA libraries in a process share.
@@ -152,10 +152,19 @@ def open_device(index: int | None = None, library: str | None = None) -> Device:
     """
     if library is not None and library not in LIBRARIES:
         raise ValueError(f"library: found {library!r}, expected {' or '.join(LIBRARIES)}")
+    broken: DeviceError | None = None
     for name in [library] if library else LIBRARIES:
         make = _implementation(name)
-        if make is not None:
+        if make is None:
+            continue
+        try:
             return make(index)
+        except DeviceError as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            broken = error  # the package was built for another driver: the other one may do
+    if broken is not None:
+        raise broken
     missing = library or "cuda-bindings"
     raise MissingDependencyError(missing, "pycuda" if missing == "pycuda" else "gpu")
 

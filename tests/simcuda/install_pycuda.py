@@ -47,9 +47,10 @@ def main() -> None:
         subprocess.run([*pip, *source, f"pycuda=={VERSION}", "-d", name], check=True)
         with tarfile.open(next(folder.glob("pycuda-*.tar.gz"))) as archive:
             archive.extractall(folder)
-        (folder / "empty.c").write_text("")
+        # with a function that pycuda calls: linkers leave out libraries that nothing is taken from
+        (folder / "libcuda.c").write_text("int cuInit(unsigned flags) { return flags ? 1 : 100; }")
         library = ["-shared", "-Wl,-soname,libcuda.so.1", "-o", str(folder / "libcuda.so")]
-        subprocess.run(["cc", *library, str(folder / "empty.c")], check=True)
+        subprocess.run(["cc", *library, str(folder / "libcuda.c")], check=True)
         unpacked = next(path for path in folder.glob("pycuda-*") if path.is_dir())
         (unpacked / "siteconf.py").write_text(
             f"CUDA_ROOT = {str(root)!r}\nCUDA_ENABLE_CURAND = False\nCUDADRV_LIB_DIR = [{name!r}]\n"

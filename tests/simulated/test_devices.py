@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_errors_say_what_to_do(device, sim):
         with pytest.raises(DeviceError, match="start the program again"):
             device.new_stream()
         sim.heal()
+
+
+def test_a_broken_pycuda(monkeypatch):
+    """The other package drives the GPU then, unless pycuda is asked for."""
+    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
+    pytest.importorskip("pycuda", reason="pycuda is not installed")
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    device = open_device()
+    assert device.library == "cuda-bindings"
+    device.close()
+    with pytest.raises(DeviceError, match="driver"):
+        open_device(library="pycuda")
 
 
 def test_no_such_gpu(library):
