@@ -141,7 +141,7 @@ def open_nothing(spec: Any) -> Any:
     session = plan.PlanSession.__new__(plan.PlanSession)
     session.spec, session.watch = spec, Stopwatch()
     session._stages, session._buckets = {"model": engine}, ()  # type: ignore[dict-item]
-    session._lanes = Lanes(library, [engine])  # type: ignore[arg-type]
+    session._lanes = Lanes(library, [engine], spec, session.watch)  # type: ignore[arg-type]
     return session
 
 

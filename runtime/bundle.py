@@ -20,7 +20,6 @@ from maskrt.runtime.engines import EngineLibrary, StageEngine, open_library
 from maskrt.runtime.engines.layers import LayerTimes
 from maskrt.runtime.lanes import Lanes
 from maskrt.runtime.pending import Arrays, Pending, padded
-from maskrt.runtime.session import checked_frames, checked_threshold
 from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.spec import ModelSpec
 
@@ -81,7 +80,7 @@ class BundleSession:
         self._parts = BundleParts(
             self.spec, parts, engines, operator_attributes(self.spec), self._threads
         )
-        self._lanes = Lanes(library, list(engines.values()))
+        self._lanes = Lanes(library, list(engines.values()), self.spec, self.watch)
 
     def run(
         self,
@@ -147,20 +146,12 @@ class BundleSession:
         nms_threshold: float,
         taps: Arrays | None,
     ) -> Pending:
-        checked_frames(frames, self.spec)
-        thresholds = (
-            checked_threshold("score_threshold", score_threshold),
-            checked_threshold("nms_threshold", nms_threshold),
-        )
         return self._lanes.submit(
             lambda memory: BundleRun(self._parts, memory, taps),
             frames,
-            thresholds,
-            self._keep_laps,
+            score_threshold,
+            nms_threshold,
         )
-
-    def _keep_laps(self, laps: dict[str, float]) -> None:
-        self.watch.laps = laps
 
 
 def _load(

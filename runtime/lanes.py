@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from maskrt.errors import MaskrtError
 from maskrt.runtime.memory import Memory
 from maskrt.runtime.pending import Arrays, Done, Pending
+from maskrt.runtime.session import checked_frames, checked_threshold
+from maskrt.runtime.stopwatch import Stopwatch
+from maskrt.spec import ModelSpec
 
 
 class Library(Protocol):
@@ -50,10 +53,16 @@ class Lanes:
     Args:
         library: is closed with this.
         stages: are closed before it.
+        spec: of the model.
+        watch: gets the milliseconds of each batch's stages with its result.
     """
 
-    def __init__(self, library: Library, stages: list[Any]) -> None:
+    def __init__(
+        self, library: Library, stages: list[Any], spec: ModelSpec, watch: Stopwatch
+    ) -> None:
         self._library = library
+        self._spec = spec
+        self._watch = watch
         self._stages = stages
         self._free: list[Memory] = []
         self._busy: dict[Run, Memory] = {}
@@ -64,21 +73,26 @@ class Lanes:
         self,
         new_run: Callable[[Memory], Run],
         frames: NDArray[np.uint8],
-        thresholds: tuple[float, float],
-        keep_laps: Callable[[dict[str, float]], None],
+        score_threshold: float,
+        nms_threshold: float,
     ) -> Pending:
         """Begins a batch; on a CPU it is done then.
 
         Args:
             new_run: makes it.
             frames: uint8 ``[B, H, W, 3]``.
-            thresholds: of scores and of NMS.
-            keep_laps: is given the milliseconds of its stages with its result.
+            score_threshold: scores must be above it.
+            nms_threshold: an IoU above it suppresses, class by class.
 
         Raises:
-            ValueError: the session is closed.
+            ValueError: a threshold or the frames are not as expected, or the session is closed.
             MaskrtError: it could not be begun.
         """
+        checked_frames(frames, self._spec)
+        thresholds = (
+            checked_threshold("score_threshold", score_threshold),
+            checked_threshold("nms_threshold", nms_threshold),
+        )
         if self.closed:
             raise ValueError("the session is closed")
         with self._library.active():
@@ -93,10 +107,10 @@ class Lanes:
             except BaseException:
                 self._end(run)
                 raise
-        pending = _LanePending(self, run, keep_laps)
+        pending = _LanePending(self, run)
         return pending if memory.deferred else Done(pending.result())
 
-    def result(self, run: Run, keep_laps: Callable[[dict[str, float]], None]) -> Arrays:
+    def result(self, run: Run) -> Arrays:
         """A batch's outputs."""
         if self.closed:
             raise ValueError("the session is closed")
@@ -106,7 +120,7 @@ class Lanes:
                     self._waiting = None
                     run.go_on()
                 outputs = run.outputs()
-                keep_laps(self._busy[run].laps())
+                self._watch.laps = self._busy[run].laps()
                 return outputs
             finally:
                 self._end(run)
@@ -141,13 +155,10 @@ class Lanes:
 class _LanePending:
     """A batch that is on its way."""
 
-    def __init__(
-        self, lanes: Lanes, run: Run, keep_laps: Callable[[dict[str, float]], None]
-    ) -> None:
+    def __init__(self, lanes: Lanes, run: Run) -> None:
         self._lanes = lanes
         self._run = run
-        self._keep_laps = keep_laps
 
     def result(self) -> Arrays:
         """See ``Pending.result``."""
-        return self._lanes.result(self._run, self._keep_laps)
+        return self._lanes.result(self._run)

@@ -19,7 +19,6 @@ from maskrt.runtime.engines.tensorrt import TensorRT, TensorRTStage
 from maskrt.runtime.lanes import Lanes
 from maskrt.runtime.memory import Download, Memory, thresholds_to_upload, uploaded_thresholds
 from maskrt.runtime.pending import Arrays, Pending, padded
-from maskrt.runtime.session import checked_frames, checked_threshold
 from maskrt.runtime.stopwatch import Stopwatch
 from maskrt.spec import ModelSpec
 
@@ -63,7 +62,7 @@ class PlanSession:
             if isinstance(error, ModelFileError):
                 raise ModelFileError(f"{path}: {error}") from error
             raise
-        self._lanes = Lanes(library, list(self._stages.values()))
+        self._lanes = Lanes(library, list(self._stages.values()), self.spec, self.watch)
 
     def run(
         self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
@@ -75,16 +74,11 @@ class PlanSession:
         self, frames: NDArray[np.uint8], score_threshold: float, nms_threshold: float
     ) -> Pending:
         """Begins one batch; others may be on their way. Arguments and errors as ``run``."""
-        checked_frames(frames, self.spec)
-        thresholds = (
-            checked_threshold("score_threshold", score_threshold),
-            checked_threshold("nms_threshold", nms_threshold),
-        )
         return self._lanes.submit(
             lambda memory: _PlanRun(self.spec, self._stages, self._buckets, memory),
             frames,
-            thresholds,
-            self._keep_laps,
+            score_threshold,
+            nms_threshold,
         )
 
     def time_layers(self) -> LayerTimes:
@@ -97,9 +91,6 @@ class PlanSession:
     def close(self) -> None:
         """Waits for what is on its way, and frees everything. Closing twice is fine."""
         self._lanes.close()
-
-    def _keep_laps(self, laps: dict[str, float]) -> None:
-        self.watch.laps = laps
 
     def _check(self, path: Path) -> None:
         found = {name for stage in self._stages.values() for name in stage.outputs}
