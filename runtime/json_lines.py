@@ -7,15 +7,15 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
+from maskrt.closing import Finishing
 from maskrt.errors import MaskrtError
 from maskrt.files import replacing
 from maskrt.runtime.detections import Detections
 
 
-class JsonLinesSink:
+class JsonLinesSink(Finishing):
     """Writes ``{"frame": 0, "name": "a.jpg", "detections": [...]}`` lines. A context manager.
 
     The detections are in COCO's result format, with the frame's index as ``image_id``.
@@ -83,15 +83,3 @@ class JsonLinesSink:
                 self._files.__exit__(MaskrtError, MaskrtError("incomplete"), None)
         except OSError as failed:
             raise MaskrtError(f"{self._path} cannot be written: {failed.strerror}") from None
-
-    def __enter__(self) -> JsonLinesSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # a user who stops a camera keeps what there is of it
-        self.close(complete=kind is None or kind is KeyboardInterrupt)

@@ -6,10 +6,10 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
+from maskrt.closing import Finishing
 from maskrt.errors import MaskrtError
 from maskrt.files import replacing
 from maskrt.pictures import IMAGE_SUFFIXES
@@ -20,7 +20,7 @@ CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi"
 DEFAULT_FPS = 25.0
 
 
-class Sink(ABC):
+class Sink(Finishing, ABC):
     """Takes frames: uint8 ``[H, W, 3]`` in BGR order. A context manager."""
 
     ended: bool = False
@@ -33,21 +33,6 @@ class Sink(ABC):
         Raises:
             MaskrtError: it cannot be written.
         """
-
-    def close(self, *, complete: bool = True) -> None:  # noqa: B027 - images hold nothing open
-        """Ends the output; ``complete`` False: nothing is left under its final name."""
-
-    def __enter__(self) -> Sink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # a user who stops a video keeps what there is of it
-        self.close(complete=kind is None or kind is KeyboardInterrupt)
 
 
 class ImageSink(Sink):

@@ -153,6 +153,26 @@ Status begin_capture(Stream* stream) {
   return kOk;
 }
 
+struct Description {
+  int status;
+  const char* name;
+  const char* text;
+};
+
+const Description& described(int status) {
+  static const Description known[] = {
+      {kOk, "CUDA_SUCCESS", "no error"},
+      {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+      {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+      {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+  };
+  static const Description other = {-1, "CUDA_ERROR_SIMULATED", "simulated error"};
+  for (const Description& one : known) {
+    if (one.status == status) return one;
+  }
+  return other;
+}
+
 }  // namespace
 
 // ---- the driver and the device
@@ -497,44 +517,8 @@ API cuGraphLaunch(void* handle, void* stream_handle) {
 
 // ---- errors, and how callers find all of this
 
-API cuGetErrorString(int status, const char** text) {
-  switch (status) {
-    case kOk:
-      *text = "no error";
-      break;
-    case kOutOfMemory:
-      *text = "out of memory";
-      break;
-    case kIllegalAddress:
-      *text = "an illegal memory access was encountered";
-      break;
-    case kLaunchFailed:
-      *text = "unspecified launch failure";
-      break;
-    default:
-      *text = "simulated error";
-  }
-  return kOk;
-}
-API cuGetErrorName(int status, const char** text) {
-  switch (status) {
-    case kOk:
-      *text = "CUDA_SUCCESS";
-      break;
-    case kOutOfMemory:
-      *text = "CUDA_ERROR_OUT_OF_MEMORY";
-      break;
-    case kIllegalAddress:
-      *text = "CUDA_ERROR_ILLEGAL_ADDRESS";
-      break;
-    case kLaunchFailed:
-      *text = "CUDA_ERROR_LAUNCH_FAILED";
-      break;
-    default:
-      *text = "CUDA_ERROR_SIMULATED";
-  }
-  return kOk;
-}
+API cuGetErrorString(int status, const char** text) { return *text = described(status).text, kOk; }
+API cuGetErrorName(int status, const char** text) { return *text = described(status).name, kOk; }
 API cuGetProcAddress_v2(const char* name, void** function, int, uint64_t, int* state) {
   static void* const self = dlopen("libcuda.so.1", RTLD_NOLOAD | RTLD_NOW);
   *function = nullptr;
