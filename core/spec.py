@@ -48,7 +48,7 @@ def _probability(what: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class CanvasSpec:
-    """The static input of the network and how a frame is brought onto it (torchvision's transform).
+    """The static input of the network and how a frame is brought onto it.
 
     A frame of ``(H, W)`` is resized by ``min(min_size / min(H, W), max_size / max(H, W),
     height / H, width / W)`` (the first two only where given), normalised, and zero padded right and
@@ -71,6 +71,9 @@ class CanvasSpec:
     """What the network was trained on."""
     frame_order: ChannelOrder = "bgr"
     """What the frames hold (OpenCV's order by default)."""
+    resize: Convention = "torchvision"
+    """Whose rule resizes: torchvision rounds the content's size down and interpolates bilinearly;
+    detectron2 rounds it to the nearest and resizes as Pillow does, with antialiasing, to uint8."""
 
     def __post_init__(self) -> None:
         _check(self.stride > 0, "canvas.stride", self.stride, "a positive number")

@@ -1,8 +1,9 @@
 """ONNX bodies of the canonical operators: model-local functions of standard ops, opset 18.
 
 With them any ONNX tool runs a canonical file as it is; that run is the reference of every other
-path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``. All attributes
-reach the body by reference: one function serves every node.
+path. Contracts (inputs, attributes, outputs) are those of ``maskrt.export.ops``. Attributes
+reach the body by reference, so one function serves several nodes; only one that names a convention
+chooses the body.
 """
 
 from __future__ import annotations
@@ -34,5 +35,7 @@ BODIES = {
 
 
 def function_for(node: onnx.NodeProto) -> onnx.FunctionProto:
-    """The function that defines a canonical node; only the number of inputs varies."""
-    return parser.parse_function(HEADER + BODIES[node.op_type](len(node.input)))
+    """The function that defines a canonical node; it depends on the number of inputs, and on
+    attributes that name a convention.
+    """
+    return parser.parse_function(HEADER + BODIES[node.op_type](node))

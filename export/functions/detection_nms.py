@@ -1,9 +1,11 @@
 """DetectionNMS in standard ops."""
 
+import onnx
+
 from maskrt.export.functions.decode import DECODE
 
 
-def body(_inputs: int) -> str:
+def body(_node: onnx.NodeProto) -> str:
     """One NonMaxSuppression in which each class of each frame is an image of its own."""
     return (
         """

@@ -1,9 +1,11 @@
 """KeypointDecode in standard ops."""
 
+import onnx
+
 from maskrt.export.functions.slots import slots
 
 
-def body(_inputs: int) -> str:
+def body(_node: onnx.NodeProto) -> str:
     """A Loop over the detections that exist: each heatmap is resized to its own box (bicubic)."""
     return (
         """

@@ -1,7 +1,9 @@
 """Letterbox in standard ops."""
 
+import onnx
 
-def body(_inputs: int) -> str:
+
+def body(_node: onnx.NodeProto) -> str:
     """Bilinear by two gathers and a blend per axis, on the static canvas."""
     return (
         """

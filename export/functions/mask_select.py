@@ -1,7 +1,9 @@
 """MaskSelect in standard ops."""
 
+import onnx
 
-def body(_inputs: int) -> str:
+
+def body(_node: onnx.NodeProto) -> str:
     """A gather of single maps before the sigmoid: the other classes cost nothing."""
     return """
 MaskSelect (logits, labels, count) => (masks)

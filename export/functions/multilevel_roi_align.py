@@ -1,14 +1,16 @@
 """MultilevelRoIAlign in standard ops."""
 
+import onnx
+
 from maskrt.export.functions.slots import slots
 
 
-def body(inputs: int) -> str:
+def body(node: onnx.NodeProto) -> str:
     """Splits the RoIs by level, pools each level with RoiAlign, puts the rows back in order.
 
-    ``inputs`` counts rois, count and one feature map per level.
+    The node's inputs are rois, count and one feature map per level.
     """
-    levels = range(inputs - 2)
+    levels = range(len(node.input) - 2)
     features = ", ".join(f"feature{i}" for i in levels)
     pool = "".join(_level(i) for i in levels)
     rows = ", ".join(f"pooled{i}" for i in levels)

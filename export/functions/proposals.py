@@ -1,9 +1,11 @@
 """Proposals in standard ops."""
 
+import onnx
+
 from maskrt.export.functions.decode import DECODE
 
 
-def body(_inputs: int) -> str:
+def body(_node: onnx.NodeProto) -> str:
     """Anchors from tables, one NonMaxSuppression in which each level is a class."""
     return (
         """
