@@ -18,6 +18,8 @@ OPERATORS = {
     "keypoint_decode": "KeypointDecode",
 }
 """The operator of each role in a model."""
+IMPLIED: dict[str, Attributes] = {"KeypointDecode": {"decode": "torchvision"}}
+"""By operator: attributes that nodes of older files lack, and what is meant then."""
 
 
 def operator_attributes(spec: ModelSpec) -> dict[str, Attributes]:
@@ -37,14 +39,6 @@ def operator_attributes(spec: ModelSpec) -> dict[str, Attributes]:
         roles["mask_select"] = {}
     if spec.keypoint:
         roles["keypoint_pool"] = pool_attributes(spec.keypoint.pool)
-        roles["keypoint_decode"] = {}
-    return roles
-
-
-def plugin_attributes(spec: ModelSpec) -> dict[str, Attributes]:
-    """As ``operator_attributes``, with what only the plugins take."""
-    roles = operator_attributes(spec)
-    if spec.keypoint:
         roles["keypoint_decode"] = {"decode": spec.keypoint.decode}
     return roles
 

@@ -75,7 +75,11 @@ class RCNN(nn.Module):
             outputs.append(ops.mask_select(mask_logits, labels, count))
         if spec.keypoint and self.keypoint_head:
             heatmaps = self.keypoint_head(pool(spec.keypoint.pool, boxes, count, features))
-            outputs.append(ops.keypoint_decode(heatmaps, boxes, count, scale))
+            outputs.append(
+                ops.keypoint_decode(
+                    heatmaps, boxes, count, scale, *attributes["keypoint_decode"].values()
+                )
+            )
         return tuple(outputs)
 
     def _propose(self, features: Sequence[Tensor], content: Tensor) -> tuple[Tensor, Tensor]:

@@ -375,17 +375,24 @@ def _(logits: Tensor, labels: Tensor, count: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("maskrt::keypoint_decode", mutates_args=())
-def keypoint_decode(heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tensor) -> Tensor:
+def keypoint_decode(
+    heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tensor, decode: str
+) -> Tensor:
     """The best point of each heatmap, resized to its box (``heatmaps_to_keypoints``).
+
+    Both conventions choose the same point; detectron2's score is that of its function of this name
+    (``structures/keypoints.py``).
 
     Args:
         heatmaps: logits float32 [B * D, K, h, w].
         boxes: float32 [B, D, 4], xyxy in canvas pixels.
         count: int32 [B]; keypoints past it are zeros.
         scale: float32 [B, 2] (y, x), frame pixels per canvas pixel.
+        decode: which score: "torchvision", the logit at the point; "detectron2", its exponential,
+            divided by the sum of those of the heatmap's cells.
 
     Returns:
-        float32 [B, D, K, 3]: x and y in frame pixels, and the logit there.
+        float32 [B, D, K, 3]: x and y in frame pixels, and the score.
     """
     batch, slots = boxes.shape[:2]
     points = heatmaps.shape[1]
@@ -395,6 +402,8 @@ def keypoint_decode(heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tenso
         n = int(count[b])
         if n:
             located, scores = heatmaps_to_keypoints(maps[b, :n], boxes[b, :n])
+            if decode == "detectron2":
+                scores = 1 / (maps[b, :n] - scores[..., None, None]).exp().sum((-2, -1))
             keypoints[b, :n, :, 0] = located[..., 0] * scale[b, 1]
             keypoints[b, :n, :, 1] = located[..., 1] * scale[b, 0]
             keypoints[b, :n, :, 2] = scores
@@ -402,5 +411,5 @@ def keypoint_decode(heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tenso
 
 
 @keypoint_decode.register_fake
-def _(heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tensor) -> Tensor:
+def _(heatmaps: Tensor, boxes: Tensor, count: Tensor, scale: Tensor, decode: str) -> Tensor:
     return boxes.new_empty(boxes.shape[0], boxes.shape[1], heatmaps.shape[1], 3)

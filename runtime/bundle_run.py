@@ -174,7 +174,7 @@ class BundleRun:
                 boxes,
                 count,
                 self._scale,
-                decode=spec.keypoint.decode,
+                **parts.attributes["keypoint_decode"],
                 threads=parts.threads,
             )
             lap("keypoint decode")

@@ -1,15 +1,29 @@
 """KeypointDecode in standard ops."""
 
 import onnx
+from onnx import helper
 
 from maskrt.export.functions.slots import slots
 
+SCORES = {
+    "torchvision": "score = Identity (logit)",
+    # structures/keypoints.py: over the heatmap's cells, so that large boxes score as small ones do
+    "detectron2": """cell_logits = Reshape (maps, flat_shape)
+    below = Sub (cell_logits, logit)
+    shares = Exp (below)
+    sum = ReduceSum (shares, axis1)
+    score = Reciprocal (sum)""",
+}
+"""From the logit at each point, float32 [K, 1], by convention."""
 
-def body(_node: onnx.NodeProto) -> str:
+
+def body(node: onnx.NodeProto) -> str:
     """A Loop over the detections that exist: each heatmap is resized to its own box (bicubic)."""
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    score = SCORES[given.get("decode", b"torchvision").decode()]
     return (
         """
-KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
+KeypointDecode <decode> (heatmaps, boxes, count, scale) => (keypoints)
 {
   i0 = Constant <value_int = 0> ()
   i1 = Constant <value_int = 1> ()
@@ -64,6 +78,9 @@ KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
     row_u = Unsqueeze (row, axis1)
     cell_i = Concat <axis = 1> (column_u, row_u)
     cell = Cast <to = 1> (cell_i)
+    """
+        + score
+        + """
     center = Add (cell, half)
     stretched = Mul (center, correction)
     canvas_point = Add (stretched, low)
@@ -71,7 +88,7 @@ KeypointDecode (heatmaps, boxes, count, scale) => (keypoints)
     scale_yx = Gather (scale, image_index)
     scale_xy = Gather (scale_yx, flipped)
     frame_point = Mul (canvas_point, scale_xy)
-    point = Concat <axis = 1> (frame_point, logit)
+    point = Concat <axis = 1> (frame_point, score)
   }>
 
   minus_one = Constant <value_ints = [-1]> ()

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from maskrt.attributes import OPERATORS, Attributes, operator_attributes, plugin_attributes
+from maskrt.attributes import IMPLIED, OPERATORS, Attributes, operator_attributes
 from maskrt.errors import UnsupportedModelError
 from maskrt.export.passes.context import Context
 from maskrt.export.passes.tensors import (
@@ -38,7 +38,6 @@ def plugin_nodes(graph: gs.Graph, context: Context) -> list[str]:
             one of maskrt's.
     """
     expected = operator_attributes(context.spec)
-    complete = plugin_attributes(context.spec)
     for node in graph.nodes:
         if node.domain != DOMAIN:
             continue
@@ -47,7 +46,7 @@ def plugin_nodes(graph: gs.Graph, context: Context) -> list[str]:
         else:
             role = _role(node, expected, context.spec)
             kept = {k: v for k, v in node.attrs.items() if k in KEPT.get(node.op, ())}
-            attributes = {**complete[role], **kept}
+            attributes = {**expected[role], **kept}
         plain = {k: int(v) if isinstance(v, bool) else v for k, v in attributes.items()}
         node.attrs = {**plain, "plugin_version": VERSION, "plugin_namespace": NAMESPACE}
         if node.op == "Letterbox":
@@ -80,6 +79,7 @@ def _role(node: gs.Node, expected: dict[str, Attributes], spec: ModelSpec) -> st
 
 def _difference(node: gs.Node, expected: Attributes) -> str:
     found = {k: v for k, v in node.attrs.items() if k not in KEPT.get(node.op, ())}
+    found = {**IMPLIED.get(node.op, {}), **found}
     for name in sorted(set(found) | set(expected)):
         if name not in found or name not in expected:
             there = "the node" if name in found else "the spec"

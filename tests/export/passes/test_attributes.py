@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import helper
 
-from maskrt.attributes import OPERATORS, operator_attributes, plugin_attributes
+from maskrt.attributes import OPERATORS, operator_attributes
 from maskrt.export.canonical import read_spec
 from maskrt.export.passes import to_tensorrt
 from maskrt.export.trace import OPERATORS as TRACED
@@ -69,12 +69,6 @@ def test_order_is_that_of_the_operators_arguments(model):
         schema = getattr(torch.ops.maskrt, names[OPERATORS[role]]).default._schema
         arguments = [a.name for a in schema.arguments if "Tensor" not in str(a.type)]
         assert list(attributes) == arguments
-
-
-def test_plugins_know_how_keypoints_are_decoded(canonical):
-    spec = read_spec(canonical("keypoints"), "model")
-    assert plugin_attributes(spec)["keypoint_decode"] == {"decode": "torchvision"}
-    assert operator_attributes(spec)["keypoint_decode"] == {}
 
 
 @pytest.fixture(scope="module", params=list(REGISTRIES))

@@ -50,19 +50,35 @@ def test_the_image_stays_float32_where_it_must(canonical):
     assert "image_type" not in attributes(result, "Letterbox")
 
 
-def test_detectron2s_keypoints(canonical):
-    model = canonical("keypoints")
-    spec = read_spec(model, "model")
-    spec = replace(spec, keypoint=replace(spec.keypoint, decode="detectron2"))
-    result, _ = apply(model, TENSORRT, Context(spec))
-    assert attributes(result, "KeypointDecode")["decode"] == b"detectron2"
-
-
 def change(model, op, name, value):
     found = next(n for n in model.graph.node if n.op_type == op)
     kept = [a for a in found.attribute if a.name != name]
     del found.attribute[:]
-    found.attribute.extend([*kept, helper.make_attribute(name, value)])
+    if value is not None:
+        kept.append(helper.make_attribute(name, value))
+    found.attribute.extend(kept)
+
+
+def with_decode(model, convention):
+    spec = read_spec(model, "model")
+    return replace(spec, keypoint=replace(spec.keypoint, decode=convention))
+
+
+def test_detectron2s_keypoints(canonical):
+    model = canonical("keypoints")
+    change(model, "KeypointDecode", "decode", "detectron2")
+    result, _ = apply(model, TENSORRT, Context(with_decode(model, "detectron2")))
+    assert attributes(result, "KeypointDecode")["decode"] == b"detectron2"
+
+
+def test_keypoints_of_an_older_file(canonical):
+    """Its nodes do not say whose rule they follow; they knew only torchvision's."""
+    model = canonical("keypoints")
+    change(model, "KeypointDecode", "decode", None)
+    result, _ = to_tensorrt(model)
+    assert attributes(result, "KeypointDecode")["decode"] == b"torchvision"
+    with pytest.raises(UnsupportedModelError, match="decode: found 'torchvision', expected 'detec"):
+        apply(model, TENSORRT, Context(with_decode(model, "detectron2")))
 
 
 @pytest.mark.parametrize(
