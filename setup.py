@@ -23,6 +23,7 @@ PACKAGE_DIR = {
     "maskrt.export": "export",
     "maskrt.export.adapters": "export/adapters",
     "maskrt.export.builder": "export/builder",
+    "maskrt.export.detectron2": "export/detectron2",
     "maskrt.export.functions": "export/functions",
     "maskrt.export.passes": "export/passes",
     "maskrt.plugins": "plugins",

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import onnx
 import onnxscript
@@ -15,11 +16,13 @@ from torch import nn
 
 import maskrt
 from maskrt.errors import UnsupportedModelError
+from maskrt.export.adapters import detectron2 as detectron2_adapter
 from maskrt.export.adapters import torchvision as torchvision_adapter
+from maskrt.export.detectron2.model import Detectron2RCNN
 from maskrt.export.graph import RCNN
 from maskrt.export.trace import trace
 from maskrt.files import replacing
-from maskrt.spec import BatchSpec, ChannelOrder, ModelSpec, Provenance
+from maskrt.spec import BatchSpec, ChannelOrder, Convention, ModelSpec, Provenance
 
 
 def export(
@@ -36,7 +39,7 @@ def export(
     name: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ModelSpec:
-    """Writes a trained torchvision detection model as a canonical ONNX file.
+    """Writes a trained detection model of torchvision or detectron2 as a canonical ONNX file.
 
     The file takes uint8 frames of any size and gives padded detections in frame pixels; its spec
     travels in the file's metadata. The model itself is not changed. A file already at ``path``
@@ -44,13 +47,14 @@ def export(
 
     Args:
         model: FasterRCNN, MaskRCNN, KeypointRCNN of torchvision, or a subclass; any device, mode
-            and float dtype.
+            and float dtype. Or what ``load_model`` makes of detectron2's configuration and weights.
         path: of the ONNX file.
-        canvas: (height, width) of the network's input, multiples of the model's stride (32).
+        canvas: (height, width) of the network's input, multiples of the model's stride (32; 16 for
+            detectron2's C4 and DC5).
             Frames are resized to fit in, keeping their aspect ratio, and padded.
         batch: frames per run, fixed; or (min, max) for a dynamic batch.
-        labels: class names by label id; the background, id 0, may be left out. Default: COCO's
-            for 91 classes.
+        labels: class names by label id; torchvision's background, id 0, may be left out. Default:
+            COCO's for torchvision's 91 and detectron2's 80 classes.
         keypoint_names: default: COCO's for 17 keypoints.
         skeleton: pairs of keypoint positions to be joined in drawings.
         resize: "model": frames are never enlarged beyond the transform's min_size and max_size, so
@@ -73,23 +77,29 @@ def export(
     model = copy.deepcopy(model).cpu().float().eval()
     check_finite(model)
     smallest, largest = (batch, batch) if isinstance(batch, int) else batch
-    parts, spec = torchvision_adapter.adapt(
-        model,
-        canvas,
-        batch=BatchSpec(smallest, largest, largest),
-        labels=labels,
-        keypoint_names=keypoint_names,
-        skeleton=skeleton,
-        resize=resize,
-        frame_order=frame_order,
-    )
+    digest = sha256(model)  # before an adapter folds normalisations
+    choices: Any = {
+        "batch": BatchSpec(smallest, largest, largest),
+        "labels": labels,
+        "keypoint_names": keypoint_names,
+        "skeleton": skeleton,
+        "resize": resize,
+        "frame_order": frame_order,
+    }
+    framework: Convention = "torchvision"
+    versions = torchvision_adapter.tool_versions()
+    if isinstance(model, Detectron2RCNN):
+        framework, versions = "detectron2", detectron2_adapter.tool_versions()
+        parts, spec = detectron2_adapter.adapt(model, canvas, **choices)
+    else:
+        parts, spec = torchvision_adapter.adapt(model, canvas, **choices)
     tools = {
         "maskrt": maskrt.__version__,
         "onnx": onnx.__version__,
         "onnxscript": onnxscript.__version__,
-        **torchvision_adapter.tool_versions(),
+        **versions,
     }
-    provenance = Provenance("torchvision", name or type(model).__name__, sha256(model), tools)
+    provenance = Provenance(framework, name or type(model).__name__, digest, tools)
     spec = replace(spec, provenance=provenance)
     say("Tracing the graph")
     traced = trace(RCNN(parts, spec).eval())

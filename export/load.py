@@ -16,8 +16,12 @@ import torchvision
 from torch import Tensor, nn
 
 from maskrt.errors import MaskrtError, ModelFileError
+from maskrt.export.detectron2.model import Detectron2RCNN, own_weights
+from maskrt.export.detectron2.weights import read_pickle
 
 PREFIX = "torchvision/"
+DETECTRON2 = "detectron2/"
+CONFIGS = (".yaml", ".yml")
 BUILDERS = tuple(
     name for name in torchvision.models.list_models(torchvision.models.detection) if "rcnn" in name
 )
@@ -27,17 +31,21 @@ def load_model(reference: str, weights: str | os.PathLike[str] = "none") -> nn.M
     """Builds a model and loads its weights.
 
     Args:
-        reference: ``torchvision/NAME`` for torchvision's own builders, or
-            ``package.module:function``; the function takes no argument and returns the module. The
-            current folder is importable.
+        reference: ``torchvision/NAME`` for torchvision's own builders; a YAML file of detectron2's,
+            or ``detectron2/NAME`` for a model of its zoo; or ``package.module:function``, where the
+            function takes no argument and returns the module. The current folder is importable.
         weights: a file with a state_dict (fp16 ones are upcast; checkpoints that hold it under
-            "model" or "state_dict" are understood), "none", or "DEFAULT" for torchvision's own.
+            "model" or "state_dict" are understood, and detectron2's ``.pkl``), "none", or "DEFAULT"
+            for torchvision's own.
 
     Raises:
         ModelFileError: the weights file is missing, broken or of another model.
+        UnsupportedModelError: a configuration of detectron2 has a key that maskrt cannot express.
         MaskrtError: the reference cannot be resolved.
     """
     choice = os.fspath(weights)
+    if reference.startswith(DETECTRON2) or reference.lower().endswith(CONFIGS):
+        return _build_detectron2(reference, choice)
     state = _read_state(Path(choice)) if choice not in ("none", "DEFAULT") else None
     if reference.startswith(PREFIX):
         model = _build_torchvision(reference[len(PREFIX) :], choice == "DEFAULT", state)
@@ -76,11 +84,25 @@ def _build_torchvision(
         ) from error
 
 
+def _build_detectron2(reference: str, weights: str) -> nn.Module:
+    if weights == "DEFAULT":
+        raise MaskrtError(
+            "--weights DEFAULT is for torchvision/NAME: download the .pkl of detectron2's model "
+            "zoo, or take the .pth that its trainer wrote, and name the file"
+        )
+    named = reference.startswith(DETECTRON2) and not Path(reference).is_file()
+    model = Detectron2RCNN(reference[len(DETECTRON2) :] if named else reference)
+    if weights != "none":
+        _load_state(model, own_weights(_read_state(Path(weights))), weights)
+    return model
+
+
 def _build_custom(reference: str) -> nn.Module:
     module_name, colon, function_name = reference.partition(":")
     if not (module_name and colon and function_name):
         raise MaskrtError(
-            f"found the model {reference!r}, expected {PREFIX}NAME or package.module:function"
+            f"found the model {reference!r}, expected {PREFIX}NAME, {DETECTRON2}NAME, a .yaml of "
+            "detectron2's or package.module:function"
         )
     with _current_folder_importable():
         build = _find(module_name, function_name)
@@ -122,6 +144,8 @@ def _find(module_name: str, function_name: str) -> Callable[[], Any]:
 def _read_state(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise ModelFileError(f"the weights file {path} does not exist")
+    if path.suffix.lower() == ".pkl":
+        return read_pickle(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -13,6 +13,11 @@ def coco_labels() -> tuple[str, ...]:
     return tuple(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
 
 
+def coco_things() -> tuple[str, ...]:
+    """80 names: those that are annotated, without the background (detectron2's label ids)."""
+    return tuple(name for name in coco_labels()[1:] if name != "N/A")
+
+
 def coco_keypoints() -> tuple[str, ...]:
     """17 names."""
     return tuple(KeypointRCNN_ResNet50_FPN_Weights.COCO_V1.meta["keypoint_names"])

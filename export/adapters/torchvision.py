@@ -17,14 +17,14 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops import MultiScaleRoIAlign
 
 from maskrt.errors import UnsupportedModelError
-from maskrt.export.adapters.coco_names import coco_keypoints, coco_labels, coco_skeleton
+from maskrt.export.adapters.coco_names import coco_labels
+from maskrt.export.adapters.common import keypoint_spec, roi_features, size_of
 from maskrt.export.graph import Parts
 from maskrt.spec import (
     BatchSpec,
     CanvasSpec,
     ChannelOrder,
     DetectionSpec,
-    KeypointSpec,
     MaskSpec,
     ModelSpec,
     RoIPoolSpec,
@@ -100,19 +100,19 @@ def adapt(
     rpn = _rpn(model.rpn, canvas_spec, features)
     box_pool = _pool("box_roi_pool", heads.box_roi_pool, canvas_spec, maps)
     box_head = _Chain(heads.box_head, heads.box_predictor)
-    logits, deltas = box_head(_pooled(box_pool, features))
+    logits, deltas = box_head(roi_features(box_pool, features))
     classes = logits.shape[1]
-    mask_spec = keypoint_spec = mask_head = keypoint_head = None
+    mask_spec = keypoint = mask_head = keypoint_head = None
     if heads.has_mask():
         pool_spec = _pool("mask_roi_pool", heads.mask_roi_pool, canvas_spec, maps)
         mask_head = _Chain(heads.mask_head, heads.mask_predictor)
-        masks = mask_head(_pooled(pool_spec, features))
-        mask_spec = MaskSpec(pool_spec, _size(masks), class_agnostic=masks.shape[1] == 1)
+        masks = mask_head(roi_features(pool_spec, features))
+        mask_spec = MaskSpec(pool_spec, size_of(masks), class_agnostic=masks.shape[1] == 1)
     if heads.has_keypoint():
         pool_spec = _pool("keypoint_roi_pool", heads.keypoint_roi_pool, canvas_spec, maps)
         keypoint_head = _Chain(heads.keypoint_head, heads.keypoint_predictor)
-        heatmaps = keypoint_head(_pooled(pool_spec, features))
-        keypoint_spec = _keypoints(pool_spec, heatmaps, keypoint_names, skeleton)
+        points = keypoint_head(roi_features(pool_spec, features))
+        keypoint = keypoint_spec(pool_spec, points, keypoint_names, skeleton, "torchvision")
 
     coder = heads.box_coder
     spec = ModelSpec(
@@ -129,7 +129,7 @@ def adapt(
             class_agnostic=deltas.shape[1] == 4,
         ),
         mask=mask_spec,
-        keypoint=keypoint_spec,
+        keypoint=keypoint,
         batch=batch or BatchSpec(),
     )
     return Parts(backbone, model.rpn.head, box_head, mask_head, keypoint_head), spec
@@ -173,10 +173,6 @@ def _feature_maps(backbone: nn.Module, canvas: CanvasSpec) -> Mapping[str, Tenso
     return {"0": features} if isinstance(features, Tensor) else features
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])
-
-
 def _weights(coder: Any) -> tuple[float, float, float, float]:
     x, y, w, h = map(float, coder.weights)
     return x, y, w, h
@@ -197,7 +193,7 @@ def _rpn(rpn: Any, canvas: CanvasSpec, features: list[Tensor]) -> RPNSpec:
         )
     levels = []
     for cell, logits in zip(cells, objectness, strict=True):
-        rows, columns = _size(logits)
+        rows, columns = size_of(logits)
         if logits.shape[1] != len(cell):
             raise UnsupportedModelError(
                 f"found {len(cell)} anchors in a cell and {logits.shape[1]} objectness channels: "
@@ -261,7 +257,7 @@ def _pool(name: str, pool: Any, canvas: CanvasSpec, maps: Mapping[str, Tensor]) 
 
 def _scale(feature: Tensor, canvas: CanvasSpec) -> float:
     """Cells per canvas pixel, rounded to a power of two (as torchvision's poolers infer it)."""
-    rows, columns = _size(feature)
+    rows, columns = size_of(feature)
     by_rows = 2.0 ** round(math.log2(rows / canvas.height))
     by_columns = 2.0 ** round(math.log2(columns / canvas.width))
     if by_rows != by_columns:
@@ -270,11 +266,6 @@ def _scale(feature: Tensor, canvas: CanvasSpec) -> float:
             f"{canvas.height}x{canvas.width}: expected the same scale in both directions"
         )
     return by_rows
-
-
-def _pooled(pool: RoIPoolSpec, features: list[Tensor]) -> Tensor:
-    """RoI features of the right shape, for finding the shapes behind them."""
-    return features[0].new_zeros(2, features[pool.features[0]].shape[1], *pool.output_size)
 
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
@@ -291,24 +282,6 @@ def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
             "(or one more, the background first)"
         )
     return tuple(labels)
-
-
-def _keypoints(
-    pool: RoIPoolSpec,
-    heatmaps: Tensor,
-    names: Sequence[str] | None,
-    skeleton: Sequence[tuple[int, int]] | None,
-) -> KeypointSpec:
-    count = heatmaps.shape[1]
-    if names is None:
-        known = coco_keypoints()
-        coco = count == len(known)
-        names = known if coco else [f"point{i}" for i in range(count)]
-        skeleton = skeleton if skeleton is not None else coco_skeleton() if coco else ()
-    if len(names) != count:
-        raise ValueError(f"found {len(names)} keypoint names, expected {count}")
-    pairs = tuple((int(a), int(b)) for a, b in skeleton or ())
-    return KeypointSpec(pool, _size(heatmaps), tuple(names), pairs)
 
 
 def tool_versions() -> dict[str, str]:
