@@ -11,8 +11,6 @@ from typing import Any
 from maskrt.errors import MaskrtError
 from maskrt.spec import ModelSpec
 
-BACKGROUND = "__background__"
-
 
 @dataclass(frozen=True)
 class Truth:
@@ -69,11 +67,14 @@ def kinds_of(spec: ModelSpec) -> list[str]:
 def categories_of(spec: ModelSpec, truth: Truth) -> dict[int, int]:
     """Category ids by label id: by the classes' names, or where no name fits, by number.
 
+    Numbers are label ids for models that keep id 0 for the background (torchvision's). Others count
+    the categories in the order of their ids (detectron2's ``register_coco_instances``).
+
     Raises:
         MaskrtError: some names fit and others do not, or numbers are out of range.
     """
     by_name = {c["name"]: int(c["id"]) for c in truth.annotations["categories"]}
-    labels = {name: i for i, name in enumerate(spec.labels) if name != BACKGROUND}
+    labels = {name: i for i, name in spec.classes.items()}
     common = labels.keys() & by_name.keys()
     if common == by_name.keys():
         return {labels[name]: by_name[name] for name in common}
@@ -84,7 +85,9 @@ def categories_of(spec: ModelSpec, truth: Truth) -> dict[int, int]:
             f"{', '.join(list(labels)[:8])}: export it with --labels as in the annotations"
         )
     ids = set(by_name.values())
-    if not ids <= set(range(1, len(spec.labels))):
+    if spec.detection.background == "last" and len(ids) == len(spec.classes):
+        return dict(zip(spec.classes, sorted(ids), strict=True))
+    if spec.detection.background == "last" or not ids <= spec.classes.keys():
         raise MaskrtError(
             f"the annotations' classes ({', '.join(list(by_name)[:4])} …) are not the model's "
             f"({', '.join(list(labels)[:4])} …), and their numbers are not label numbers of it: "

@@ -335,7 +335,8 @@ class ModelSpec:
     """What a runtime must know about a model; see the module's docstring for the conventions."""
 
     labels: tuple[str, ...]
-    """Class names by label id. torchvision's models keep id 0 for the background."""
+    """Class names by label id. torchvision's models keep id 0 for the background; detectron2's have
+    no label for it."""
     canvas: CanvasSpec
     rpn: RPNSpec
     box_pool: RoIPoolSpec
@@ -357,6 +358,12 @@ class ModelSpec:
             f"{SCHEMA_VERSION} (the file is from another version of maskrt: export it again)",
         )
         _check(len(self.labels) > 0, "labels", self.labels, "at least one label")
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Names by label id, of what can be detected: without the background."""
+        first = 1 if self.detection.background == "first" else 0
+        return dict(list(enumerate(self.labels))[first:])
 
     @property
     def task(self) -> Literal["boxes", "masks", "keypoints", "masks+keypoints"]:

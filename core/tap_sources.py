@@ -34,7 +34,7 @@ class TapSource:
 
 
 def is_file(what: str) -> bool:
-    """Whether a model is named by a file; otherwise by ``torchvision/NAME`` or a function."""
+    """Whether a model is named by a file; otherwise as ``maskrt export --model`` takes it."""
     return Path(what).suffix.lower() in SUFFIXES
 
 
@@ -70,7 +70,7 @@ def open_taps(
     """Opens one side.
 
     Args:
-        what: a model file, or ``torchvision/NAME`` or ``package.module:function``.
+        what: a model file, or an eager model as ``maskrt export --model`` takes it.
         spec: with whose canvas an eager model runs.
         weights: of an eager model, as ``maskrt export`` takes them.
         threads: CPU threads; None: all cores.
@@ -90,11 +90,11 @@ def open_taps(
 
 def _eager(what: str, spec: ModelSpec, weights: str) -> TapSource:
     try:
-        from maskrt.export.adapters.eager import EagerTaps
+        from maskrt.export.adapters.eager import eager_taps
         from maskrt.export.load import load_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(str(error.name), "export") from error
-    taps = EagerTaps(load_model(what, weights), spec)
+    taps = eager_taps(load_model(what, weights), spec)
 
     def run(frames: Frames, score_threshold: float, nms_threshold: float) -> Arrays:
         return taps.run(list(frames), score_threshold, nms_threshold)

@@ -22,9 +22,11 @@ their parts: image, feature maps, candidates, RoIs, RoI features, logits,
 detections, masks, keypoints. Names the first stage that is out of tolerance;
 the exit status is then 1.
 
-A and B are each an eager model (torchvision/NAME or package.module:function,
-as 'maskrt export' takes it, with --weights), a canonical .onnx file, a .bundle,
-or an .engine (of which only the outputs can be seen). A is the reference.
+A and B are each an eager model (torchvision/NAME, detectron2/NAME, a .yaml of
+detectron2's or package.module:function, as 'maskrt export' takes it, with
+--weights), a canonical .onnx file, a .bundle, or an .engine (of which only the
+outputs can be seen). A is the reference. Of detectron2's models the eager side
+is maskrt's own graph, run by PyTorch.
 """
 EPILOG = """\
 examples:

@@ -19,9 +19,9 @@ DESCRIPTION = """\
 Runs models on annotated images and prints COCO's average precision of boxes,
 masks and keypoints, side by side; differences are to the first one.
 
-A model is a canonical .onnx file, a .bundle, or an eager model (torchvision/NAME
-or package.module:function, with --weights), which then runs on the canvas of
-the first file.
+A model is a canonical .onnx file, a .bundle, or an eager model (torchvision/NAME,
+detectron2/NAME, a .yaml of detectron2's or package.module:function, with
+--weights), which then runs on the canvas of the first file.
 """
 EPILOG = """\
 examples:
@@ -30,7 +30,8 @@ examples:
   maskrt eval model.onnx --coco annotations.json --images photos/ --keep found/
 
 classes: matched by name where the annotations' names are among the model's
-labels; otherwise by number (torchvision's COCO models).
+labels; otherwise by number (torchvision's COCO models), or in the order of
+their numbers (detectron2's models, which count classes from 0).
 --keep: each image's detections are kept as soon as they are there; a run that
 was stopped goes on from there, a finished one is only evaluated again.
 """

@@ -132,7 +132,7 @@ def summary(spec: ModelSpec, precision: str = "") -> list[tuple[str, str]]:
     canvas, batch, detection = spec.canvas, spec.batch, spec.detection
     limits = f", short side ≤ {canvas.min_size}" if canvas.min_size else ""
     limits += f", long side ≤ {canvas.max_size}" if canvas.max_size else ""
-    names = [name for name in spec.labels if name != "__background__"]
+    names = list(spec.classes.values())
     rows = [
         ("task", spec.task),
         ("model", spec.provenance.model),

@@ -19,6 +19,8 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from maskrt.errors import UnsupportedModelError
+from maskrt.export.adapters.eager_graph import GraphTaps
+from maskrt.export.detectron2.model import Detectron2RCNN
 from maskrt.spec import CanvasSpec, ModelSpec
 
 Arrays = dict[str, NDArray[Any]]
@@ -96,6 +98,19 @@ def on_canvas(model: nn.Module, canvas: tuple[int, int], *, fit: bool = False) -
     return model
 
 
+def eager_taps(model: nn.Module, spec: ModelSpec) -> EagerTaps | GraphTaps:
+    """What runs a model eagerly, for comparisons with files.
+
+    Args:
+        model: of torchvision's GeneralizedRCNN, or what ``load_model`` makes of detectron2's.
+        spec: of the file that it is compared with.
+
+    Raises:
+        UnsupportedModelError: it is another model.
+    """
+    return GraphTaps(model, spec) if isinstance(model, Detectron2RCNN) else EagerTaps(model, spec)
+
+
 class EagerTaps:
     """Runs a torchvision model eagerly and tells what passes between its parts.
 
@@ -110,8 +125,8 @@ class EagerTaps:
     def __init__(self, model: nn.Module, spec: ModelSpec) -> None:
         if not isinstance(model, GeneralizedRCNN):
             raise UnsupportedModelError(
-                f"found a {type(model).__name__}, expected a torchvision detection model: only "
-                "these can be compared eagerly"
+                f"found a {type(model).__name__}, expected a detection model of torchvision or "
+                "detectron2: only these can be compared eagerly"
             )
         canvas: CanvasSpec = spec.canvas
         self.spec = spec
