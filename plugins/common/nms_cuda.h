@@ -11,13 +11,6 @@ namespace maskrt {
 constexpr uint32_t kAllLanes = 0xffffffffu;
 constexpr int32_t kNmsChunk = 64;  // candidates that are decided together, one bit each
 
-// Keys that sort_keys() needs room for.
-MASKRT_HOST_DEVICE inline int32_t padded_count(int32_t count) {
-  int32_t padded = 1;
-  while (padded < count) padded *= 2;
-  return padded;
-}
-
 // Places in a list for the threads that have something to append, in the order of the threads.
 // `warp_counts` is shared memory, 32 numbers; `length` is the list's, the same in every thread.
 __device__ inline int32_t append_place(bool appends, int32_t* warp_counts, int32_t* length) {
@@ -36,26 +29,29 @@ __device__ inline int32_t append_place(bool appends, int32_t* warp_counts, int32
   return place;
 }
 
-// Ascending, in shared memory, with room for padded_count(count) keys. Bitonic; what is sorted
-// already, as candidates from a TopK are, only costs a look.
+// Ascending, in shared memory. Bitonic; what is sorted already, as candidates from a TopK are, only
+// costs a look.
+//
+// Every comparison puts the lower key first: where the first one of a merge would read the second
+// half backwards, it pairs keys from both ends. So keys that fill the count up to a power of two,
+// above all others, would never move, and need not be there.
 __device__ inline void sort_keys(uint64_t* keys, int32_t count) {
   const auto thread = static_cast<int32_t>(threadIdx.x);
   const auto threads = static_cast<int32_t>(blockDim.x);
   bool sorted = true;
   for (int32_t i = thread; i + 1 < count; i += threads) sorted &= keys[i] <= keys[i + 1];
   if (__syncthreads_and(sorted)) return;
-  const int32_t padded = padded_count(count);
-  for (int32_t i = count + thread; i < padded; i += threads) keys[i] = ~uint64_t{0};
-  __syncthreads();
-  for (int32_t size = 2; size <= padded; size *= 2) {
+  for (int32_t size = 2; size < 2 * count; size *= 2) {
     for (int32_t distance = size / 2; distance > 0; distance /= 2) {
-      for (int32_t i = thread; i < padded / 2; i += threads) {
+      const int32_t apart = distance == size / 2 ? size - 1 : distance;
+      for (int32_t i = thread;; i += threads) {
         const int32_t low = 2 * i - (i & (distance - 1));
-        const int32_t high = low + distance;
-        const bool ascending = (low & size) == 0;
+        if (low >= count) break;
+        const int32_t high = low ^ apart;
+        if (high >= count) continue;
         const uint64_t a = keys[low];
         const uint64_t b = keys[high];
-        if ((a > b) == ascending) {
+        if (a > b) {
           keys[low] = b;
           keys[high] = a;
         }

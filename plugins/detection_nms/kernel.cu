@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_kernel(const __grid_con
   const int32_t lane = thread % 32;
   const int32_t warp = thread / 32;
   Reduction& shared = *shared_memory<Reduction>();
-  auto* const keys = reinterpret_cast<uint64_t*>(&shared + 1);  // [padded_count(slots)]
+  auto* const keys = reinterpret_cast<uint64_t*>(&shared + 1);  // [slots]
 
   const float* const scores = job.scores + (frame * job.labels + label) * job.pitch;
   int32_t candidates = 0;
@@ -328,8 +328,7 @@ cudaError_t launch(const MaskrtDetectionNmsParams& p, void* memory, cudaStream_t
   Workspace workspace(memory);
   const Job job = plan(p, workspace);
   const size_t score_bytes = kScoreRois * kScorePitch * sizeof(float);
-  const size_t reduce_bytes =
-      sizeof(Reduction) + static_cast<size_t>(padded_count(p.slots)) * sizeof(uint64_t);
+  const size_t reduce_bytes = sizeof(Reduction) + static_cast<size_t>(p.slots) * sizeof(uint64_t);
   MASKRT_RETURN_IF_ERROR(maskrt::launch(score_kernel, dim3(ceil_div(p.slots, kScoreRois), p.batch),
                                         dim3(kScoreThreads), score_bytes, stream, job));
   MASKRT_RETURN_IF_ERROR(maskrt::launch(reduce_kernel, dim3(job.labels, p.batch),

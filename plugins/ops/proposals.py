@@ -87,7 +87,7 @@ def proposals(
         anchors_per_cell: for each level; at most 8 levels.
         grid_widths: cells in a row, for each level.
         strides: (y, x) for each level, flat, canvas pixels.
-        top_k: candidates of each level, 1 to 4096; their sum is K.
+        top_k: candidates of each level, 1 to 6080; their sum is K.
         num_rois: R, at most 32768.
         nms_threshold: IoU above it suppresses.
         score_threshold: objectness after the sigmoid must reach it.

@@ -43,6 +43,14 @@ struct Job {
 };
 static_assert(sizeof(Job) <= 4096, "kernels take at most 4096 bytes of parameters");
 
+// Shared memory of select().
+constexpr size_t select_bytes(int32_t top_k) {
+  return static_cast<size_t>(top_k) * sizeof(uint64_t) + 32 * sizeof(int32_t);
+}
+static_assert(select_bytes(MASKRT_PROPOSALS_MAX_TOP_K) <= kMaxSharedBytes,
+              "it has to sort a level");
+static_assert(MASKRT_PROPOSALS_MAX_TOP_K % kNmsChunk == 0, "chunks have to be whole");
+
 MASKRT_HOST_DEVICE inline int32_t chunks(const MaskrtProposalsLevel& level) {
   return ceil_div(level.top_k, kNmsChunk);
 }
@@ -61,8 +69,8 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_con
   const MaskrtProposalsLevel& level = p.level[l];
   const int32_t first = job.place[l].candidate;
   const int64_t begin = frame * job.candidates + first;
-  auto* const keys = shared_memory<uint64_t>();  // [padded_count(top_k)]
-  auto* const warp_counts = reinterpret_cast<int32_t*>(keys + padded_count(level.top_k));
+  auto* const keys = shared_memory<uint64_t>();  // [top_k]
+  auto* const warp_counts = reinterpret_cast<int32_t*>(keys + level.top_k);
   const float height = p.content[2 * frame];
   const float width = p.content[2 * frame + 1];
   int32_t count = 0;
@@ -289,11 +297,9 @@ cudaError_t launch(const MaskrtProposalsParams& p, void* memory, cudaStream_t st
   for (int32_t l = 0; l < p.levels; ++l) {
     longest = p.level[l].top_k > longest ? p.level[l].top_k : longest;
   }
-  const size_t select_bytes =
-      static_cast<size_t>(padded_count(longest)) * sizeof(uint64_t) + 32 * sizeof(int32_t);
   const int32_t slots = job.candidates > p.num_rois ? job.candidates : p.num_rois;
   MASKRT_RETURN_IF_ERROR(maskrt::launch(select_kernel, dim3(p.levels, p.batch),
-                                        dim3(kSelectThreads), select_bytes, stream, job));
+                                        dim3(kSelectThreads), select_bytes(longest), stream, job));
   MASKRT_RETURN_IF_ERROR(maskrt::launch(compare_kernel, dim3(job.tiles, p.batch), dim3(kNmsChunk),
                                         sizeof(Shape), stream, job));
   MASKRT_RETURN_IF_ERROR(maskrt::launch(reduce_kernel, dim3(p.levels, p.batch),

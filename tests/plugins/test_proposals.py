@@ -79,7 +79,7 @@ def case(
     per_cell: int,
     *,
     exact: bool,
-    top_k: int = 4096,
+    top_k: int = 6080,
     num_rois: int = 50,
     nms_threshold: float = 0.5,
     score_threshold: float = 0.0,
@@ -168,14 +168,14 @@ grids = st.lists(grid, min_size=1, max_size=5)
     batch=st.integers(1, 3),
     grids=grids,
     per_cell=st.integers(1, 3),
-    top_k=st.sampled_from([1, 7, 64, 65, 4096]),
+    top_k=st.sampled_from([1, 7, 64, 65, 6080]),
     num_rois=st.integers(1, 300),
     nms_threshold=st.sampled_from([-1.0, 0.0, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0, 2.0]),
     score_threshold=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
     min_size=st.sampled_from([-1.0, 0.0, 1e-3, 8.0, 16.0]),
     sort=st.booleans(),
 )
-@example(1, 2, [(9, 9)], 3, 4096, 300, 0.5, 0.0, 0.0, True)
+@example(1, 2, [(9, 9)], 3, 6080, 300, 0.5, 0.0, 0.0, True)
 @example(2, 1, [(1, 1)], 1, 1, 1, 0.5, 0.0, 0.0, True)
 def test_exact_candidates(
     target: str,
@@ -280,9 +280,17 @@ def test_levels_do_not_compete(target: str) -> None:
 
 @pytest.mark.parametrize("sort", [True, False])
 def test_a_level_as_large_as_can_be(target: str, sort: bool) -> None:
-    one = case(4, 1, [(64, 32)], 2, exact=True, num_rois=5000, nms_threshold=0.7, sort=sort)
-    assert one.attributes["top_k"] == [4096]
+    one = case(4, 1, [(76, 40)], 2, exact=True, num_rois=6500, nms_threshold=0.7, sort=sort)
+    assert one.attributes["top_k"] == [6080]
     assert check(one)[0] > 100
+
+
+def test_a_single_level_as_in_detectron2s_c4_models(target: str) -> None:
+    one = case(
+        9, 1, [(50, 84)], 15, exact=True, top_k=6000, num_rois=1000, nms_threshold=0.7, sort=True
+    )
+    assert one.attributes["top_k"] == [6000]
+    assert check(one).tolist() == [1000]
 
 
 def test_chains_of_overlaps(target: str) -> None:
@@ -460,7 +468,7 @@ def params() -> tuple[ProposalsParams, tuple[NDArray[Any], ...]]:
         ("level.grid_width", 0),
         ("level.stride_y", -4),
         ("level.stride_x", 0),
-        ("level.top_k", 4097),
+        ("level.top_k", 6081),
     ],
 )
 def test_the_c_function_refuses_bad_params(target: str, field: str, value: Any) -> None:

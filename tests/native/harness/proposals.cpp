@@ -92,8 +92,8 @@ CASE(proposals_attributes) {
   check_attributes(proposals());
   const FieldSet good = proposals().fields;
   const auto refused = [&](FieldSet fields) { return !create("Proposals", fields); };
-  EXPECT_REFUSED(refused(good.without("top_k").ints("top_k", {21, 9, 5000})),
-                 "Proposals: attribute top_k[2]: found 5000, expected 1 to 4096");
+  EXPECT_REFUSED(refused(good.without("top_k").ints("top_k", {21, 9, 6500})),
+                 "Proposals: attribute top_k[2]: found 6500, expected 1 to 6080");
   EXPECT_REFUSED(refused(good.without("top_k").ints("top_k", {21, 9})),
                  "Proposals: attribute anchors_per_cell: found 3 numbers, expected 2 for 2 levels");
   EXPECT_REFUSED(refused(good.without("grid_widths").ints("grid_widths", {8, 4})),
