@@ -63,8 +63,11 @@ SENSITIVE = {
     "TopK",
 }
 """Ops whose range or order suffers in 16 bits."""
-UNSUPPORTED: dict[int, set[str]] = {TensorProto.BFLOAT16: {"ConvTranspose"}}
-"""Ops that an engine cannot run in a type: TensorRT-RTX 1.7 builds no bfloat16 deconvolution."""
+UNSUPPORTED: dict[int, set[str]] = {
+    TensorProto.BFLOAT16: {"ConvTranspose", "HardSigmoid", "HardSwish"}
+}
+"""Ops that an engine cannot run in a type: TensorRT-RTX 1.7 builds no bfloat16 deconvolution, and
+its parser refuses MobileNet's activations in it."""
 FLOAT32_INPUTS = {
     "Proposals": (0, 1),  # objectness, deltas
     "DetectionNMS": (0, 1),  # logits, deltas
