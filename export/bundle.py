@@ -20,7 +20,7 @@ from maskrt.export.builder import BuildOptions, build_engine, make_head, stage_p
 from maskrt.export.canonical import load_canonical
 from maskrt.export.choice import rest_precision
 from maskrt.export.partition import DenseStage, partition
-from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
+from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.export.report import BuildReport
 from maskrt.files import replacing, sha256_of
 from maskrt.manifest import Layout, Manifest, Stage
@@ -83,7 +83,7 @@ def write_bundle(
     # OpenVINO takes a float32 graph, and what it is to be computed in as a setting
     typed: BuildPrecision = "fp32" if target == "openvino" else chosen
     layout: Layout = "channels_last" if target == "tensorrt-rtx" else "linear"
-    passes = STAGES_CHANNELS_LAST if layout == "channels_last" else STAGES
+    passes = STAGES_RTX if layout == "channels_last" else STAGES
     model, report.notes = apply(model, passes, Context(spec, typed, float32))
     stages: list[Stage] = []
     contents: Files = {}

@@ -130,8 +130,8 @@ _ADVICE = {
     "a Cast there",
     r"convert ONNX dat[ae] type": "the library has no such data type for an input: cast it outside "
     "of the model",
-    r"K exceeds the maximum": "TopK takes at most 3840: export with fewer candidates for each "
-    "level of the RPN",
+    r"K exceeds the maximum": "TopK takes at most 3840:  maskrt build  splits one of the largest "
+    "floats of a dimension of known size; choose fewer where a graph has another",
     r"Could not find any implementation": "allow more scratch memory with  --workspace, or a "
     "higher  --level",
     r"NVIDIA driver|CUDA initialization": "install the driver, or build where the GPU is",

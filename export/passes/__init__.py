@@ -5,7 +5,8 @@ The lists below are all the orders in which they are run:
 
 * ``TENSORRT``: canonical → a graph of TensorRT plugin nodes, one engine;
 * ``STAGES``: what comes before the graph is cut into dense stages, for targets without plugins;
-* ``STAGES_CHANNELS_LAST``: the same, where RoI features pass between stages channels last.
+* ``STAGES_RTX``: the same for TensorRT-RTX, where RoI features pass between stages channels last,
+  and which has TensorRT's limits.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from maskrt.export.passes.int8_pools import int8_pools
 from maskrt.export.passes.permute_fc import permute_fc
 from maskrt.export.passes.plugin_nodes import plugin_nodes
 from maskrt.export.passes.precision import precision as lower_precision
+from maskrt.export.passes.split_topk import split_topk
 from maskrt.export.passes.swap_roi_align import swap_roi_align
 from maskrt.export.passes.tidy import tidy
 
 __all__ = [
     "STAGES",
-    "STAGES_CHANNELS_LAST",
+    "STAGES_RTX",
     "TENSORRT",
     "Context",
     "GraphPrecision",
@@ -48,17 +50,19 @@ TENSORRT: tuple[Pass, ...] = (
     permute_fc,  # before precision, which converts the reordered weights
     int8_pools,  # behind permute_fc, which knows RoI features by their Q/DQ
     lower_precision,
+    split_topk,  # after precision, which leaves what a TopK reads in float32
     plugin_nodes,  # after precision: Letterbox takes over the Cast of its image
     byte_masks,
     tidy,
 )
 DEFAULTS = 4  # IR version from which an initializer is an input only if it can be overridden
 STAGES: tuple[Pass, ...] = (drop_functions, fold_constants, lower_precision, tidy)
-STAGES_CHANNELS_LAST: tuple[Pass, ...] = (
+STAGES_RTX: tuple[Pass, ...] = (
     drop_functions,
     fold_constants,
     permute_fc,
     lower_precision,
+    split_topk,
     tidy,
 )
 

@@ -15,7 +15,7 @@ from maskrt.examples import shapes
 from maskrt.export import BuildOptions, build_model
 from maskrt.export.canonical import load_canonical
 from maskrt.export.partition import partition
-from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
+from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.heads import read_head
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
@@ -76,7 +76,7 @@ def quantised_layers(model):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_stages_keep_their_pairs(int8, name, precision, layout):
-    passes = STAGES if layout == "linear" else STAGES_CHANNELS_LAST
+    passes = STAGES if layout == "linear" else STAGES_RTX
     path = int8(name)
     stages = staged(path, precision, passes, layout)
     for stage in stages:

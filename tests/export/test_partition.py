@@ -10,7 +10,7 @@ import pytest
 from maskrt.errors import UnsupportedModelError
 from maskrt.export.canonical import load_canonical
 from maskrt.export.partition import partition
-from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply
+from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.spec import DOMAIN
 
 
@@ -143,7 +143,7 @@ def test_low_precision_reads_roi_features_as_the_pooler_leaves_them(canonical):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((5, 64, 7, 7)).astype(np.float16)
     results = []
-    for passes, layout in ((STAGES, "linear"), (STAGES_CHANNELS_LAST, "channels_last")):
+    for passes, layout in ((STAGES, "linear"), (STAGES_RTX, "channels_last")):
         lowered, _ = apply(model, passes, Context(spec, "fp16"))
         box_head = partition(lowered, spec, layout=layout)[1]
         operators = [node.op_type for node in box_head.model.graph.node]

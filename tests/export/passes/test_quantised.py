@@ -15,7 +15,7 @@ from maskrt.calibration.coco_eval import evaluate
 from maskrt.errors import UnsupportedModelError
 from maskrt.examples import shapes
 from maskrt.export.canonical import read_spec
-from maskrt.export.passes import STAGES, STAGES_CHANNELS_LAST, Context, apply, to_tensorrt
+from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply, to_tensorrt
 from maskrt.export.passes.int8_pools import int8_pools
 from maskrt.export.passes.precision import precision as lower_precision
 from maskrt.export.passes.tidy import tidy
@@ -152,7 +152,7 @@ def test_the_native_operator_gives_what_the_pairs_gave(quantised, name):
         assert (difference > 0).mean() < 1e-3  # values half way between two steps
 
 
-@pytest.mark.parametrize("passes", [STAGES, STAGES_CHANNELS_LAST], ids=["linear", "channels last"])
+@pytest.mark.parametrize("passes", [STAGES, STAGES_RTX], ids=["linear", "channels last"])
 def test_stages_keep_float_poolers(quantised, passes):
     result, _ = apply(quantised("masks"), passes, Context(SPEC, "fp16"))
     types = kinds(result)
