@@ -41,6 +41,8 @@ inline int check(const MaskrtLetterboxParams& p) {
   MASKRT_EXPECT(p.image_type == MASKRT_FLOAT32 || p.image_type == MASKRT_FLOAT16,
                 "letterbox: found image_type %d, expected 0 (float32) or 1 (float16)",
                 p.image_type);
+  MASKRT_EXPECT(p.resize == MASKRT_LETTERBOX_TORCHVISION || p.resize == MASKRT_LETTERBOX_DETECTRON2,
+                "letterbox: found resize %d, expected 0 (torchvision) or 1 (detectron2)", p.resize);
   MASKRT_EXPECT(p.threads >= 0, "letterbox: found %d threads, expected 0 (all) or more", p.threads);
   for (int c = 0; c < 3; ++c) {
     MASKRT_EXPECT(std::isfinite(p.mean[c]), "letterbox: found mean[%d] %g, expected a finite one",

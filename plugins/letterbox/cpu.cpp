@@ -1,3 +1,4 @@
+// As torchvision resizes (pillow_cpu.cpp has detectron2's way).
 // Rows of the frame are stretched along x into float planes, then two such rows are blended along y
 // and normalised straight into the canvas. Neighbouring canvas rows share stretched rows.
 
@@ -5,21 +6,19 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "common/half.h"
 #include "letterbox/check.h"
+#include "letterbox/content.h"
 #include "letterbox/math.h"
 #include "letterbox/params.h"
+#include "letterbox/pillow_cpu.h"
+#include "letterbox/pixels.h"
 
 namespace maskrt {
 namespace letterbox {
 namespace {
-
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "stretch() takes channels from low bytes");
-
-constexpr int32_t kBandRows = 32;  // canvas rows that one thread takes at a time
 
 // Taps along x, one array each so that loops over them vectorise.
 struct Columns {
@@ -45,17 +44,6 @@ Columns columns_of(const MaskrtLetterboxParams& p, int32_t count) {
   return columns;
 }
 
-inline uint32_t load4(const uint8_t* bytes) {
-  uint32_t value;
-  std::memcpy(&value, bytes, sizeof value);
-  return value;
-}
-
-inline float channel(uint32_t pixel, int32_t shift) {
-  // through a signed integer, which every instruction set converts to float
-  return static_cast<float>(static_cast<int32_t>((pixel >> shift) & 255u));
-}
-
 // One load takes all channels of a pixel, and a byte that follows it in memory: not for the last.
 MASKRT_CLONES
 void stretch(const uint8_t* __restrict row, const int32_t* __restrict first,
@@ -64,9 +52,9 @@ void stretch(const uint8_t* __restrict row, const int32_t* __restrict first,
   for (int32_t x = 0; x < count; ++x) {
     const uint32_t a = load4(row + first[x]);
     const uint32_t b = load4(row + second[x]);
-    plane0[x] = interpolate(channel(a, 0), channel(b, 0), weight[x]);
-    plane1[x] = interpolate(channel(a, 8), channel(b, 8), weight[x]);
-    plane2[x] = interpolate(channel(a, 16), channel(b, 16), weight[x]);
+    plane0[x] = interpolate<float>(channel(a, 0), channel(b, 0), weight[x]);
+    plane1[x] = interpolate<float>(channel(a, 8), channel(b, 8), weight[x]);
+    plane2[x] = interpolate<float>(channel(a, 16), channel(b, 16), weight[x]);
   }
 }
 
@@ -156,13 +144,16 @@ void band(const MaskrtLetterboxParams& p, Size content, int32_t frame, int32_t b
 }
 
 int run(const MaskrtLetterboxParams& p) {
-  const Size content =
-      content_size({p.height, p.width}, {p.canvas_height, p.canvas_width}, p.min_size, p.max_size);
+  const Size content = content_size(p);
   for (int64_t b = 0; b < p.batch; ++b) {
     p.scale[2 * b] = axis_scale(p.height, content.height);
     p.scale[2 * b + 1] = axis_scale(p.width, content.width);
     p.content[2 * b] = static_cast<float>(content.height);
     p.content[2 * b + 1] = static_cast<float>(content.width);
+  }
+  if (p.resize == MASKRT_LETTERBOX_DETECTRON2) {
+    run_pillow(p, content);
+    return MASKRT_OK;
   }
 
   const Columns columns = columns_of(p, content.width);

@@ -1,5 +1,5 @@
-// The arithmetic of Letterbox: torchvision's GeneralizedRCNNTransform on top of PyTorch's
-// interpolate(mode="bilinear", align_corners=False).
+// The pixels of Letterbox, as torchvision resizes: GeneralizedRCNNTransform on top of PyTorch's
+// interpolate(mode="bilinear", align_corners=False). pillow.h has detectron2's.
 #pragma once
 
 #include <cmath>
@@ -9,31 +9,6 @@
 
 namespace maskrt {
 namespace letterbox {
-
-struct Size {
-  int32_t height;
-  int32_t width;
-};
-
-// The frame's size times one ratio, that of the tightest bound. In float64 and rounded down, as
-// interpolate(scale_factor=...) does; so it never exceeds the canvas.
-MASKRT_HOST_DEVICE inline Size content_size(Size frame, Size canvas, int32_t min_size,
-                                            int32_t max_size) {
-  const int32_t shorter = frame.height < frame.width ? frame.height : frame.width;
-  const int32_t longer = frame.height < frame.width ? frame.width : frame.height;
-  double ratio = static_cast<double>(canvas.height) / frame.height;
-  ratio = std::fmin(ratio, static_cast<double>(canvas.width) / frame.width);
-  if (min_size > 0) ratio = std::fmin(ratio, static_cast<double>(min_size) / shorter);
-  if (max_size > 0) ratio = std::fmin(ratio, static_cast<double>(max_size) / longer);
-  const auto height = static_cast<int32_t>(std::floor(frame.height * ratio));
-  const auto width = static_cast<int32_t>(std::floor(frame.width * ratio));
-  return {height > 1 ? height : 1, width > 1 ? width : 1};
-}
-
-// Frame pixels per canvas pixel along one axis.
-MASKRT_HOST_DEVICE inline float axis_scale(int32_t frame, int32_t content) {
-  return static_cast<float>(frame) / static_cast<float>(content);
-}
 
 // The two pixels of one axis that a canvas pixel lies between.
 struct Tap {

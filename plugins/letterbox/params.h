@@ -8,6 +8,11 @@
 // Sides are at most this long: float32 then holds every position to a quarter of a pixel or better.
 #define MASKRT_LETTERBOX_MAX_SIDE (1 << 22)
 
+enum MaskrtLetterboxResize {
+  MASKRT_LETTERBOX_TORCHVISION = 0,  // content rounded down; bilinear from the four nearest pixels
+  MASKRT_LETTERBOX_DETECTRON2 = 1,   // content rounded to nearest; Pillow's antialiased bilinear
+};
+
 struct MaskrtLetterboxParams {
   size_t struct_size;     // sizeof(MaskrtLetterboxParams), so that a stale caller is noticed
   const uint8_t* frames;  // [batch, height, width, 3], laid out by the three strides below
@@ -26,6 +31,7 @@ struct MaskrtLetterboxParams {
   int32_t max_size;       // bound of the content's long side; 0: none
   int32_t swap_channels;  // not 0: the network wants the other channel order than the frames hold
   int32_t image_type;     // MASKRT_FLOAT32 or MASKRT_FLOAT16
+  int32_t resize;         // a MaskrtLetterboxResize
   int32_t threads;        // CPU only; 0: as many as OpenMP would use; at most one per processor
   float mean[3];          // subtracted from pixel values (0 to 255), in the network's channel order
   float std[3];           // divides what is left; finite and not 0

@@ -18,6 +18,7 @@ struct Description {
     std::array<float, 3> mean = {};
     std::array<float, 3> std = {};
     int32_t swap_channels = 0;
+    std::string resize = "torchvision";
     std::string image_type = "float32";
 
     void visit(Fields& fields) {
@@ -28,6 +29,7 @@ struct Description {
       fields.required("mean", mean, any_number());
       fields.required("std", std, any_number().without_zero());
       fields.required("swap_channels", swap_channels, between(0, 1));
+      fields.optional("resize", resize, {"torchvision", "detectron2"});
       fields.optional("image_type", image_type, {"float32", "float16"});
     }
   };
@@ -68,6 +70,8 @@ struct Description {
     p.max_size = a.max_size;
     p.swap_channels = a.swap_channels;
     p.image_type = image.type();
+    const bool torchvision = a.resize == "torchvision";
+    p.resize = torchvision ? MASKRT_LETTERBOX_TORCHVISION : MASKRT_LETTERBOX_DETECTRON2;
     for (size_t c = 0; c < 3; ++c) {
       p.mean[c] = a.mean[c];
       p.std[c] = a.std[c];

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from maskrt.plugins import backend
 from maskrt.plugins.ops.arguments import INT32_MAX, count, floats, output, type_number
+
+Resize = Literal["torchvision", "detectron2"]
+_RESIZES: dict[str, int] = {"torchvision": 0, "detectron2": 1}
+"""``MaskrtLetterboxResize`` in ``letterbox/params.h``."""
 
 
 class LetterboxParams(ctypes.Structure):
@@ -34,6 +38,7 @@ class LetterboxParams(ctypes.Structure):
         ("max_size", ctypes.c_int32),
         ("swap_channels", ctypes.c_int32),
         ("image_type", ctypes.c_int32),
+        ("resize", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("mean", ctypes.c_float * 3),
         ("std", ctypes.c_float * 3),
@@ -49,15 +54,16 @@ def letterbox(
     mean: Sequence[float],
     std: Sequence[float],
     swap_channels: bool = False,
+    resize: Resize = "torchvision",
     dtype: DTypeLike = np.float32,
     threads: int = 0,
     out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
-    """Brings frames onto the canvas as torchvision's GeneralizedRCNNTransform does.
+    """Brings frames onto the canvas as torchvision's or detectron2's transform does.
 
-    Resized with the aspect ratio kept (bilinear, half-pixel centres), normalised, then padded with
-    zeros at the right and at the bottom. The content's size is the frame's times the smallest of
-    canvas / frame per axis, ``min_size`` / short side and ``max_size`` / long side, rounded down.
+    Resized with the aspect ratio kept, normalised, then padded with zeros at the right and at the
+    bottom. The content's size is the frame's times the smallest of canvas / frame per axis,
+    ``min_size`` / short side and ``max_size`` / long side.
 
     Args:
         frames: uint8 [B, H, W, 3]. Views are read where they lie, as long as a pixel's channels
@@ -69,6 +75,9 @@ def letterbox(
             order.
         std: three numbers that divide what is left.
         swap_channels: whether the network wants the other order than the frames hold.
+        resize: ``torchvision`` (GeneralizedRCNNTransform): content rounded down, bilinear with
+            half-pixel centres; ``detectron2`` (ResizeShortestEdge): content rounded to nearest,
+            pixels as of Pillow's ``Image.resize(BILINEAR)``, which antialiases, to the bit.
         dtype: of the image, float32 or float16.
         threads: at most the number of processors; 0: as many as OpenMP would use, which
             ``OMP_NUM_THREADS`` limits.
@@ -82,6 +91,8 @@ def letterbox(
         ValueError: an argument has a shape, dtype or value that is not as above.
         MaskrtError: the library could not be loaded.
     """
+    if resize not in _RESIZES:
+        raise ValueError(f"found resize {resize!r}, expected {' or '.join(_RESIZES)}")
     frames = _frames(frames)
     batch, height, width, _ = frames.shape
     if len(canvas) != 2:
@@ -114,6 +125,7 @@ def letterbox(
             max_size=count("max_size", max_size),
             swap_channels=bool(swap_channels),
             image_type=type_number(image.dtype, ("float32", "float16")),
+            resize=_RESIZES[resize],
             threads=count("threads", threads),
             mean=floats("mean", mean, 3),
             std=floats("std", std, 3),

@@ -10,6 +10,9 @@ from benchmarks import kernel_cost
 
 ARCHITECTURES = (87, 89)
 BINS, SAMPLING_RATIO = 7, 2
+IN_DOUBLE = {("letterbox", "weights_kernel")}
+"""A thousandth of Letterbox's threads: Pillow rounds its weights from float64, and nothing else
+gives the same ones."""
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +27,13 @@ def tools() -> None:
 
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize("operator", kernel_cost.operators())
-def test_nothing_spills_and_nothing_is_double(operator: str, tmp_path: Path) -> None:
+def test_nothing_spills_and_what_may_be_double_is_named(operator: str, tmp_path: Path) -> None:
     kernels = kernel_cost.compiled(operator, 87, tmp_path)
     if operator != "multilevel_roi_align":  # its kernels are RoIAlign's
         assert kernels
     for kernel in kernels:
-        assert (kernel.spills, kernel.stack, kernel.local, kernel.fp64) == (0, 0, 0, 0), kernel.name
+        assert (kernel.spills, kernel.stack, kernel.local) == (0, 0, 0), kernel.name
+        assert (kernel.fp64 > 0) == ((operator, kernel.name) in IN_DOUBLE), kernel.name
 
 
 @pytest.fixture(scope="module")

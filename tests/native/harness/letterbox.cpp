@@ -5,7 +5,7 @@ namespace {
 
 using namespace harness;
 
-Subject letterbox() {
+Subject letterbox(const char* resize = "torchvision") {
   Subject s;
   s.name = "Letterbox";
   s.fields.ints("canvas", {24, 40})
@@ -14,8 +14,9 @@ Subject letterbox() {
       .floats("mean", {123.675f, 116.28f, 103.53f})
       .floats("std", {58.395f, -57.12f, 57.375f})
       .ints("swap_channels", {1})
+      .text("resize", resize)
       .text("image_type", "float32");
-  s.optional = {"image_type"};
+  s.optional = {"resize", "image_type"};
   s.inputs = {{"frames", {{DataType::kUINT8, TensorFormat::kLINEAR}}}};
   s.outputs = {
       {"image",
@@ -29,8 +30,9 @@ Subject letterbox() {
 }
 
 // The plugin's result against the CPU operator's, bit by bit.
-void check_run(const Subject::Sizes& sizes, DataType type) {
-  const Subject subject = letterbox();
+void check_run(MaskrtLetterboxResize resize, const Subject::Sizes& sizes, DataType type) {
+  const bool torchvision = resize == MASKRT_LETTERBOX_TORCHVISION;
+  const Subject subject = letterbox(torchvision ? "torchvision" : "detectron2");
   const Handle plugin = create(subject.name, subject.fields);
   const auto in = describe(subject.inputs, sizes.inputs, {});
   auto out = describe(subject.outputs, sizes.outputs, {});
@@ -62,6 +64,7 @@ void check_run(const Subject::Sizes& sizes, DataType type) {
   p.max_size = 33;
   p.swap_channels = 1;
   p.image_type = static_cast<int32_t>(type);
+  p.resize = resize;
   const float mean[] = {123.675f, 116.28f, 103.53f}, std[] = {58.395f, -57.12f, 57.375f};
   std::copy(mean, mean + 3, p.mean);
   std::copy(std, std + 3, p.std);
@@ -88,6 +91,8 @@ CASE(letterbox_attributes) {
                  "Letterbox: attribute min_size: found -1, expected 0 to 4194304");
   EXPECT_REFUSED(refused(good.without("swap_channels").ints("swap_channels", {2})),
                  "Letterbox: attribute swap_channels: found 2, expected 0 to 1");
+  EXPECT_REFUSED(refused(good.without("resize").text("resize", "pillow")),
+                 "Letterbox: attribute resize: found 'pillow', expected torchvision, detectron2");
 }
 CASE(letterbox_serialization) { check_serialization(letterbox()); }
 CASE(letterbox_outputs) {
@@ -98,7 +103,10 @@ CASE(letterbox_outputs) {
   check_outputs(half);
 }
 CASE(letterbox_formats) { check_formats(letterbox()); }
-CASE(letterbox_building) { check_building(letterbox()); }
+CASE(letterbox_building) {
+  check_building(letterbox());
+  check_building(letterbox("detectron2"));
+}
 CASE(letterbox_shape_changes) {
   check_shape_changes(letterbox());
   const Subject s = letterbox();
@@ -115,8 +123,10 @@ CASE(letterbox_shape_changes) {
 }
 CASE(letterbox_runs) {
   in_each_order([] {
-    check_run(letterbox().small, DataType::kFLOAT);
-    check_run(letterbox().large, DataType::kFLOAT);
-    check_run(letterbox().large, DataType::kHALF);
+    for (const auto resize : {MASKRT_LETTERBOX_TORCHVISION, MASKRT_LETTERBOX_DETECTRON2}) {
+      check_run(resize, letterbox().small, DataType::kFLOAT);
+      check_run(resize, letterbox().large, DataType::kFLOAT);
+      check_run(resize, letterbox().large, DataType::kHALF);
+    }
   });
 }
