@@ -18,7 +18,10 @@ OPERATORS = {
     "keypoint_decode": "KeypointDecode",
 }
 """The operator of each role in a model."""
-IMPLIED: dict[str, Attributes] = {"KeypointDecode": {"decode": "torchvision"}}
+IMPLIED: dict[str, Attributes] = {
+    "Letterbox": {"resize": "torchvision"},
+    "KeypointDecode": {"decode": "torchvision"},
+}
 """By operator: attributes that nodes of older files lack, and what is meant then."""
 
 
@@ -52,6 +55,7 @@ def _letterbox(spec: ModelSpec) -> Attributes:
         "mean": list(canvas.mean),
         "std": list(canvas.std),
         "swap_channels": canvas.channel_order != canvas.frame_order,
+        "resize": canvas.resize,
     }
 
 

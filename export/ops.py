@@ -19,6 +19,8 @@ from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 from torchvision.ops import boxes as box_ops
 from torchvision.ops import roi_align
 
+from maskrt.export import shortest_edge
+
 
 @torch.library.custom_op("maskrt::letterbox", mutates_args=())
 def letterbox(
@@ -29,8 +31,9 @@ def letterbox(
     mean: list[float],
     std: list[float],
     swap_channels: bool,
+    resize: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Brings frames onto the canvas as torchvision's GeneralizedRCNNTransform does.
+    """Brings frames onto the canvas as torchvision's or detectron2's transform does.
 
     Args:
         frames: uint8 [B, H, W, 3].
@@ -40,28 +43,38 @@ def letterbox(
         mean: subtracted from pixel values (0 to 255), in the network's channel order.
         std: divides what is left.
         swap_channels: whether the network wants the other order than the frames hold.
+        resize: "torchvision" (GeneralizedRCNNTransform): content rounded down, bilinear;
+            "detectron2" (ResizeShortestEdge, see ``maskrt.export.shortest_edge``): content rounded
+            to nearest, pixels resized as Pillow does, to uint8, then normalised.
 
     Returns:
         image float32 [B, 3, h, w]; scale float32 [B, 2] (y, x), frame pixels per canvas pixel;
         content float32 [B, 2], its height and width in canvas pixels.
     """
     batch, height, width, _ = frames.shape
-    ratios = [canvas[0] / height, canvas[1] / width]
-    if min_size:
-        ratios.append(min_size / min(height, width))
-    if max_size:
-        ratios.append(max_size / max(height, width))
-    # in float64 and rounded down, as interpolate(scale_factor=min(ratios)) does
-    rows, columns = (max(1, math.floor(side * min(ratios))) for side in (height, width))
+    if resize == "detectron2":
+        rows, columns = shortest_edge.content_size(
+            (height, width), (canvas[0], canvas[1]), min_size, max_size
+        )
+        frames = shortest_edge.resize(frames, (rows, columns))
+    else:
+        ratios = [canvas[0] / height, canvas[1] / width]
+        if min_size:
+            ratios.append(min_size / min(height, width))
+        if max_size:
+            ratios.append(max_size / max(height, width))
+        # in float64 and rounded down, as interpolate(scale_factor=min(ratios)) does
+        rows, columns = (max(1, math.floor(side * min(ratios))) for side in (height, width))
 
     pixels = frames.permute(0, 3, 1, 2).float()
     if swap_channels:
         pixels = pixels.flip(1)
     shape = (1, 3, 1, 1)
     pixels = (pixels - torch.tensor(mean).reshape(shape)) / torch.tensor(std).reshape(shape)
-    pixels = functional.interpolate(
-        pixels, size=(rows, columns), mode="bilinear", align_corners=False
-    )
+    if resize != "detectron2":
+        pixels = functional.interpolate(
+            pixels, size=(rows, columns), mode="bilinear", align_corners=False
+        )
     image = pixels.new_zeros(batch, 3, canvas[0], canvas[1])
     image[:, :, :rows, :columns] = pixels
     content = torch.tensor([rows, columns], dtype=torch.float32)

@@ -1,13 +1,18 @@
 """Letterbox in standard ops."""
 
 import onnx
+from onnx import helper
+
+from maskrt.export.functions import shortest_edge
 
 
-def body(_node: onnx.NodeProto) -> str:
-    """Bilinear by two gathers and a blend per axis, on the static canvas."""
+def body(node: onnx.NodeProto) -> str:
+    """Content size, resize and normalisation, on the static canvas; the node says by which rule."""
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    detectron2 = given.get("resize", b"torchvision") == b"detectron2"
     return (
         """
-Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
+Letterbox <canvas, min_size, max_size, mean, std, swap_channels, resize> (frames)
     => (image, scale, content)
 {
   canvas_size = Constant <value_ints: ints = @canvas> ()
@@ -16,31 +21,22 @@ Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
   frame_f = Cast <to = 1> (shape)
   frame_d = Cast <to = 11> (shape)
   batch = Shape <end = 1> (frames)
-
-  # ratio = min(canvas / frame, min_size / short side, max_size / long side); 0 is no bound
-  # in float64, as torchvision computes it
   i0 = Constant <value_int = 0> ()
   i1 = Constant <value_int = 1> ()
-  unbounded = Constant <value_int = 1000000000> ()
   min_i = Constant <value_int: int = @min_size> ()
   has_min = Greater (min_i, i0)
-  min_bound = Where (has_min, min_i, unbounded)
-  min_d = Cast <to = 11> (min_bound)
   max_i = Constant <value_int: int = @max_size> ()
   has_max = Greater (max_i, i0)
-  max_bound = Where (has_max, max_i, unbounded)
-  max_d = Cast <to = 11> (max_bound)
   short_side = ReduceMin <keepdims = 0> (frame_d)
   long_side = ReduceMax <keepdims = 0> (frame_d)
   fit_each = Div (canvas_d, frame_d)
   fit = ReduceMin <keepdims = 0> (fit_each)
-  short_ratio = Div (min_d, short_side)
-  long_ratio = Div (max_d, long_side)
-  ratio = Min (fit, short_ratio, long_ratio)
-  size_d = Mul (frame_d, ratio)
-  floored = Floor (size_d)
   one_d = Constant <value = double {1.0}> ()
-  size = Max (floored, one_d)
+  zero = Constant <value_float = 0.0> ()
+
+"""
+        + (shortest_edge.SIZE if detectron2 else SIZE)
+        + """
   content_f = Cast <to = 1> (size)
   step = Div (frame_f, content_f)
   two = Constant <value_ints = [2]> ()
@@ -48,13 +44,8 @@ Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
   scale = Expand (step, pair)
   content = Expand (content_f, pair)
 
-  zero = Constant <value_float = 0.0> ()
-  half = Constant <value_float = 0.5> ()
-  one = Constant <value_float = 1.0> ()
-
 """
-        + _blend("y", "i0", axis=1, source="frames", result="rows", weight_axes="[1, 2]")
-        + _blend("x", "i1", axis=2, source="rows", result="pixels", weight_axes="[1]")
+        + (shortest_edge.PIXELS if detectron2 else PIXELS)
         + """
   # the network's channel order, normalised, then zero outside the content
   straight = Constant <value_ints = [0, 1, 2]> ()
@@ -78,6 +69,24 @@ Letterbox <canvas, min_size, max_size, mean, std, swap_channels> (frames)
 }
 """
     )
+
+
+SIZE = """
+  # ratio = min(canvas / frame, min_size / short side, max_size / long side); 0 is no bound
+  # in float64, as torchvision computes it
+  unbounded = Constant <value_int = 1000000000> ()
+  min_bound = Where (has_min, min_i, unbounded)
+  min_d = Cast <to = 11> (min_bound)
+  max_bound = Where (has_max, max_i, unbounded)
+  max_d = Cast <to = 11> (max_bound)
+  short_ratio = Div (min_d, short_side)
+  long_ratio = Div (max_d, long_side)
+  ratio = Min (fit, short_ratio, long_ratio)
+  size_d = Mul (frame_d, ratio)
+  floored = Floor (size_d)
+  size = Max (floored, one_d)
+"""
+"""The content's size by torchvision's rule, float64 [2]."""
 
 
 def _blend(name: str, index: str, *, axis: int, source: str, result: str, weight_axes: str) -> str:
@@ -117,3 +126,13 @@ def _blend(name: str, index: str, *, axis: int, source: str, result: str, weight
   {n}_part1 = Mul ({n}_value1, {n}_weight1)
   {result} = Add ({n}_part0, {n}_part1)
 """
+
+
+PIXELS = """
+  half = Constant <value_float = 0.5> ()
+  one = Constant <value_float = 1.0> ()
+""" + (
+    _blend("y", "i0", axis=1, source="frames", result="rows", weight_axes="[1, 2]")
+    + _blend("x", "i1", axis=2, source="rows", result="pixels", weight_axes="[1]")
+)
+"""Bilinear by two gathers and a blend per axis: float32 [B, h, w, 3] on the whole canvas."""

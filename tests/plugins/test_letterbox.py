@@ -12,11 +12,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from maskrt.export import ops as reference
 from maskrt.plugins import backend, ops
 from maskrt.plugins.library import call, library
-from maskrt.plugins.ops.letterbox import LetterboxParams, _frames
+from maskrt.plugins.ops.letterbox import LetterboxParams, Resize, _frames
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -43,6 +44,7 @@ side = st.integers(1, 150)
 thin = st.tuples(st.integers(1, 3), st.integers(1, 6000))
 sizes = st.one_of(st.tuples(side, side), thin, thin.map(lambda size: size[::-1]))
 stds = st.floats(0.5, 128) | st.floats(-128, -0.5)
+RESIZES = ["torchvision", "detectron2"]
 
 
 def check(
@@ -53,6 +55,7 @@ def check(
     std: Sequence[float] = STD,
     swap: bool = True,
     threads: int = 0,
+    resize: Resize = "torchvision",
 ) -> None:
     """Holds the native operator against the torch one."""
     image, scale, content = ops.letterbox(
@@ -63,10 +66,11 @@ def check(
         mean=mean,
         std=std,
         swap_channels=swap,
+        resize=resize,
         threads=threads,
     )
     tensors = reference.letterbox(
-        torch.from_numpy(frames.copy()), list(canvas), *bounds, list(mean), list(std), swap
+        torch.from_numpy(frames.copy()), list(canvas), *bounds, list(mean), list(std), swap, resize
     )
     expected_image, expected_scale, expected_content = (t.numpy() for t in tensors)
     np.testing.assert_array_equal(content, expected_content)
@@ -76,9 +80,11 @@ def check(
     for channel in range(3):
         # Positions are the same to the bit. Each side then rounds about eight times, by 6e-8 of
         # the largest number on the way: 5e-7 of it; the bound leaves room for fused operations.
+        # detectron2's values are whole before they are normalised: nothing is left to round.
         largest = max(255.0, 255.0 - mean[channel]) / abs(std[channel])
+        bound = 2e-6 * largest if resize == "torchvision" else 0
         np.testing.assert_allclose(
-            image[:, channel], expected_image[:, channel], rtol=0, atol=2e-6 * largest
+            image[:, channel], expected_image[:, channel], rtol=0, atol=bound
         )
     rows, columns = (int(side) for side in content[0])
     assert not image[:, :, rows:].any()
@@ -96,15 +102,22 @@ def check(
     std=st.tuples(*[stds] * 3),
     swap=st.booleans(),
     threads=st.integers(0, 3),
+    resize=st.sampled_from(RESIZES),
     seed=st.integers(0, 2**16),
 )
-@example("contiguous", (1, 1), 2, (64, 96), (0, 0), MEAN, STD, False, 0, 0)
-@example("contiguous", (1, 1), 1, (1, 1), (0, 0), MEAN, STD, True, 0, 0)
-@example("contiguous", (1, 6000), 1, (64, 64), (0, 0), MEAN, STD, True, 0, 0)
-@example("contiguous", (6000, 1), 2, (64, 64), (0, 0), MEAN, STD, True, 0, 0)
-@example("contiguous", (2, 2), 1, (200, 200), (0, 0), MEAN, STD, True, 0, 0)
-@example("contiguous", (49, 49), 1, (1, 1), (0, 0), MEAN, STD, True, 0, 0)
-@example("bgra", (100, 100), 2, (100, 100), (0, 0), MEAN, STD, True, 3, 0)
+@example("contiguous", (1, 1), 2, (64, 96), (0, 0), MEAN, STD, False, 0, "torchvision", 0)
+@example("contiguous", (1, 1), 1, (1, 1), (0, 0), MEAN, STD, True, 0, "torchvision", 0)
+@example("contiguous", (1, 6000), 1, (64, 64), (0, 0), MEAN, STD, True, 0, "torchvision", 0)
+@example("contiguous", (6000, 1), 2, (64, 64), (0, 0), MEAN, STD, True, 0, "torchvision", 0)
+@example("contiguous", (2, 2), 1, (200, 200), (0, 0), MEAN, STD, True, 0, "torchvision", 0)
+@example("contiguous", (49, 49), 1, (1, 1), (0, 0), MEAN, STD, True, 0, "torchvision", 0)
+@example("bgra", (100, 100), 2, (100, 100), (0, 0), MEAN, STD, True, 3, "torchvision", 0)
+@example("contiguous", (1, 1), 2, (64, 96), (0, 0), MEAN, STD, False, 0, "detectron2", 0)
+@example("contiguous", (1, 6000), 1, (64, 64), (0, 0), MEAN, STD, True, 0, "detectron2", 0)
+@example("contiguous", (6000, 1), 2, (64, 64), (0, 0), MEAN, STD, True, 0, "detectron2", 0)
+@example("contiguous", (2, 2), 1, (200, 200), (0, 0), MEAN, STD, True, 0, "detectron2", 0)
+@example("contiguous", (49, 49), 1, (1, 1), (0, 0), MEAN, STD, True, 0, "detectron2", 0)
+@example("bgra", (100, 100), 2, (100, 100), (0, 0), MEAN, STD, True, 3, "detectron2", 0)
 def test_as_the_torch_op(
     target: str,
     layout: str,
@@ -116,12 +129,13 @@ def test_as_the_torch_op(
     std: tuple[float, float, float],
     swap: bool,
     threads: int,
+    resize: Resize,
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     frames = LAYOUTS[layout](lambda *s: rng.integers(0, 256, s, dtype=np.uint8), batch, *size)
     assert frames.shape == (batch, *size, 3)
-    check(frames, canvas, bounds, mean, std, swap, threads)
+    check(frames, canvas, bounds, mean, std, swap, threads, resize)
 
 
 @pytest.mark.parametrize(
@@ -141,13 +155,65 @@ def test_large_frames(
     check(frames, canvas, bounds)
 
 
+@pytest.mark.parametrize(
+    ("size", "canvas", "bounds"),
+    [
+        ((540, 960), (400, 672), (400, 666)),
+        ((240, 320), (400, 544), (400, 0)),
+        ((3, 20_001), (96, 320), (0, 0)),
+        ((20_003, 2), (320, 96), (0, 0)),
+    ],
+)
+def test_large_frames_resized_as_detectron2_does(
+    target: str, size: tuple[int, int], canvas: tuple[int, int], bounds: tuple[int, int]
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    check(frames, canvas, bounds, resize="detectron2")
+
+
+# reduced along one side or both, enlarged, both at once, left as they are, extreme
+@pytest.mark.parametrize(
+    ("size", "content"),
+    [
+        ((135, 240), (93, 166)),
+        ((90, 67), (121, 90)),
+        ((61, 300), (20, 98)),
+        ((50, 80), (50, 80)),
+        ((2048, 64), (16, 1)),
+        ((1, 3001), (1, 77)),
+        ((7, 1), (200, 29)),
+    ],
+)
+def test_detectron2s_pixels_are_pillows(
+    target: str, size: tuple[int, int], content: tuple[int, int]
+) -> None:
+    # sharp edges and flat regions beside noise: sums that end near a half, and those beyond 255
+    frame = np.random.default_rng(4).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    frame[:, : size[0] // 2] = np.where(frame[:, : size[0] // 2] < 128, 0, 255)
+    image, _, found = ops.letterbox(
+        frame,
+        content,
+        max_size=max(content),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        resize="detectron2",
+    )
+    assert tuple(found[0]) == content
+    # one axis at a time: Pillow 13 begins with the rows where the height shrinks most
+    rows, columns = content
+    along_x = Image.fromarray(frame[0]).resize((columns, size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(along_x.resize((columns, rows), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(image[0].transpose(1, 2, 0), pixels)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size", [(37, 53), (120, 90), (1, 3)])
 @pytest.mark.parametrize("std", [STD, (1e-3, 1e-6, 1e6)])
 def test_float16_is_the_float32_image_rounded(
-    target: str, size: tuple[int, int], std: tuple[float, float, float]
+    target: str, size: tuple[int, int], std: tuple[float, float, float], resize: Resize
 ) -> None:
     frames = np.random.default_rng(3).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    how: dict[str, Any] = {"mean": MEAN, "std": std, "min_size": 30}
+    how: dict[str, Any] = {"mean": MEAN, "std": std, "min_size": 30, "resize": resize}
     exact, *others = ops.letterbox(frames, (48, 64), **how)
     half, *halves = ops.letterbox(frames, (48, 64), dtype=np.float16, **how)
     assert half.dtype == np.float16
@@ -160,11 +226,13 @@ def test_float16_is_the_float32_image_rounded(
         np.testing.assert_array_equal(half, ops.letterbox(frames, (48, 64), dtype="f2", **how)[0])
 
 
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("threads", [2, 3, 64])
-def test_threads_change_nothing(threads: int) -> None:
+def test_threads_change_nothing(threads: int, resize: Resize) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (2, 211, 307, 3), dtype=np.uint8)
-    one, *_ = ops.letterbox(frames, (160, 224), mean=MEAN, std=STD, threads=1)
-    many, *_ = ops.letterbox(frames, (160, 224), mean=MEAN, std=STD, threads=threads)
+    how: dict[str, Any] = {"mean": MEAN, "std": STD, "resize": resize}
+    one, *_ = ops.letterbox(frames, (160, 224), threads=1, **how)
+    many, *_ = ops.letterbox(frames, (160, 224), threads=threads, **how)
     np.testing.assert_array_equal(one, many)
 
 
@@ -221,6 +289,7 @@ FRAMES = np.zeros((1, 4, 5, 3), np.uint8)
         ({"out": np.zeros((1, 3, 8, 8), np.float16)}, "found out float16"),
         ({"dtype": np.float64}, "found dtype float64, expected float32 or float16"),
         ({"dtype": np.uint8}, "found dtype uint8"),
+        ({"resize": "pillow"}, "found resize 'pillow', expected torchvision or detectron2"),
     ],
 )
 def test_bad_arguments(change: dict[str, Any], message: str) -> None:
@@ -276,6 +345,7 @@ def params() -> tuple[LetterboxParams, tuple[NDArray[Any], ...]]:
         ("pixel_stride", -3),
         ("pixel_stride", 2**62),
         ("image_type", 5),
+        ("resize", 2),
         ("threads", -1),
     ],
 )

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from benchmarks import kernel_cost
+from maskrt.attributes import IMPLIED
 from maskrt.export.trace import OPERATORS
 from tests.plugins.building import BUILD, ROOT, build
 
@@ -92,13 +93,14 @@ EXAMPLES = {
             "std": [58.395, 57.12, 57.375],
             "swap_channels": 1,
         },
-        optional={"image_type": "float16"},
+        optional={"image_type": "float16", "resize": "detectron2"},
         bad={
             "canvas": [[800], [800, 1344, 3], [0, 8], [8, 2**23]],
             "min_size": [-1],
             "mean": [[NAN, 0.0, 0.0], [1.0]],
             "std": [[1.0, 0.0, 1.0]],
             "swap_channels": [2],
+            "resize": ["pillow", ""],
             "image_type": ["float64", ""],
         },
     ),
@@ -282,13 +284,17 @@ def test_fields(found: dict[str, Any], name: str) -> None:
 
 
 @pytest.mark.parametrize("operator", list(OPERATORS))
-def test_what_is_required_is_what_the_exported_node_has(operator: str) -> None:
+def test_what_the_exported_node_has_is_known(operator: str) -> None:
+    """Required, unless nodes of older files lack it."""
     schema = getattr(torch.ops.maskrt, operator).default._schema
     attributes = {a.name: str(a.type) for a in schema.arguments if "Tensor" not in str(a.type)}
     kinds = {"INT32": "int", "FLOAT32": "float", "CHAR": "str"}
-    good = EXAMPLES[OPERATORS[operator]].good
-    assert set(good) == set(attributes)
-    for name, value in good.items():
+    example = EXAMPLES[OPERATORS[operator]]
+    implied = IMPLIED.get(OPERATORS[operator], {})
+    assert set(implied) <= set(example.optional)
+    known = example.good | {name: example.optional[name] for name in implied}
+    assert set(known) == set(attributes)
+    for name, value in known.items():
         kind = kinds[as_field(name, value)[1]]
         expected = f"List[{kind}]" if isinstance(value, list) else kind
         assert attributes[name].replace("bool", "int") == expected, name
