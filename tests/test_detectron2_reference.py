@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 
 from tests.detectron2_reference import (
@@ -62,6 +64,8 @@ GROUP_NORM: Config = {
 }
 RESNET_18: Config = {"MODEL": {"RESNETS": {"DEPTH": 18, "RES2_OUT_CHANNELS": 64, "NORM": "BN"}}}
 RESNEXT: Config = {"MODEL": {"RESNETS": {"NUM_GROUPS": 4, "WIDTH_PER_GROUP": 4}}}
+
+UNRESIZED: Config = {"INPUT": {"MIN_SIZE_TEST": 0}}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -229,12 +233,15 @@ def test_strides():
         {"META_ARCHITECTURE": "RetinaNet"},
         {"ROI_HEADS": {"NAME": "CascadeROIHeads"}},
         {"RESNETS": {"DEFORM_ON_PER_STAGE": [False, True, True, True]}},
-        {"ROI_BOX_HEAD": {"POOLER_TYPE": "ROIPool"}},
+        {"ROI_HEADS": {"NAME": "StandardROIHeads"}, "ROI_BOX_HEAD": {"POOLER_TYPE": "ROIPool"}},
+        {"ROI_BOX_HEAD": {"USE_SIGMOID_CE": True}},
         {"RESNETS": {"NORM": "LN"}},
     ],
 )
 def test_what_is_not_restated_is_refused(changes):
-    with pytest.raises(ValueError, match=r"CascadeROIHeads|RetinaNet|DEFORM|ROIPool|norm 'LN'"):
+    with pytest.raises(
+        ValueError, match=r"CascadeROIHeads|RetinaNet|DEFORM|ROIPool|SIGMOID|norm 'LN'"
+    ):
         Reference({"MODEL": changes})
 
 
@@ -477,6 +484,51 @@ def test_preprocess():
     assert untouched.shape == (3, 4, 8)
 
 
+def in_detectron2(name: str) -> str:
+    """detectron2's name of a weight of torchvision's ResNet or feature pyramid."""
+    name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+    name = re.sub(r"^(conv1|bn1)", r"bottom_up.stem.\1", name)
+    name = re.sub(r"^layer(\d)", lambda m: f"bottom_up.res{int(m[1]) + 1}", name)
+    name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+    name = re.sub(r"^inner_blocks.(\d).0", lambda m: f"fpn_lateral{int(m[1]) + 2}", name)
+    return re.sub(r"^layer_blocks.(\d).0", lambda m: f"fpn_output{int(m[1]) + 2}", name)
+
+
+@pytest.mark.parametrize(
+    ("builder", "resnets"),
+    [
+        ("resnet18", {"DEPTH": 18, "RES2_OUT_CHANNELS": 64}),
+        ("resnext50_32x4d", {"NUM_GROUPS": 32, "WIDTH_PER_GROUP": 4, "STRIDE_IN_1X1": False}),
+    ],
+)
+def test_backbone_is_torchvision_s_where_they_agree(builder, resnets):
+    """The same ResNet and pyramid under other names: torchvision's stride is in the 3x3."""
+    changes = {"MODEL": {"RESNETS": {"NORM": "BN", **resnets}, "FPN": {"OUT_CHANNELS": 16}}}
+    backbone = Reference(zoo_config("faster_rcnn_R_50_FPN_3x", changes)).backbone
+    body = torchvision.models.get_model(builder, weights=None).eval()
+    pyramid = torchvision.ops.FeaturePyramidNetwork(
+        [backbone.bottom_up.channels[f"res{i}"] for i in range(2, 6)],
+        16,
+        extra_blocks=torchvision.ops.feature_pyramid_network.LastLevelMaxPool(),
+    )
+    states = {**body.state_dict(), **pyramid.state_dict()}
+    kept = {name: value for name, value in states.items() if not name.startswith("fc.")}
+    backbone.load_state_dict({in_detectron2(name): value for name, value in kept.items()})
+
+    image = torch.from_numpy(picture((64, 96), 0)).permute(2, 0, 1)[None].float() / 64 - 2
+    with torch.no_grad():
+        found = backbone(image)
+        maps = {}
+        x = body.maxpool(body.relu(body.bn1(body.conv1(image))))
+        for i in range(1, 5):
+            x = body.get_submodule(f"layer{i}")(x)
+            maps[f"res{i + 1}"] = x
+        expected = pyramid(maps)
+    assert list(found) == ["p2", "p3", "p4", "p5", "p6"]
+    for level, values in zip(found.values(), expected.values(), strict=True):
+        torch.testing.assert_close(level, values, rtol=1e-4, atol=1e-5)
+
+
 # --- whole detectors ----------------------------------------------------------------------------
 
 
@@ -506,7 +558,8 @@ def test_detections_spread(name, changes):
     frame = picture((150, 220), seed=1)
     image, content = preprocess(frame, config)
     assert content == (80, 117)
-    found = model.detect(on_canvas(image), content, frame.shape[:2], paste=True)
+    canvas, size = on_canvas(image), frame.shape[:2]
+    found = model.detect(canvas, content, size, paste=True)
     boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
     count = len(boxes)
     assert count > 10
@@ -527,10 +580,16 @@ def test_detections_spread(name, changes):
         assert found["keypoints"].shape == (count, 4, 3)
         assert found["keypoints"][..., :2].std(0).min() > 1
 
+    # nothing found: empty tensors of the same kinds
+    nothing = model.detect(canvas, content, size, score_threshold=1.0, paste=True)
+    for key, values in found.items():
+        assert nothing[key].shape == (0, *values.shape[1:])
+        assert nothing[key].dtype == values.dtype
+
     # thresholds of a call replace the configuration's
-    lower = model.detect(on_canvas(image), content, frame.shape[:2], score_threshold=0.5)
-    assert len(lower["scores"]) == int((scores > 0.5).sum())
-    denser = model.detect(on_canvas(image), content, frame.shape[:2], nms_threshold=0.9)
+    fewer = model.detect(canvas, content, size, score_threshold=0.5)
+    assert len(fewer["scores"]) == int((scores > 0.5).sum())
+    denser = model.detect(canvas, content, size, nms_threshold=0.9)
     assert len(denser["scores"]) > count or count == 100
 
 
@@ -549,9 +608,6 @@ def test_float32_is_precise_enough():
     assert (found["boxes"] - exact["boxes"]).abs().max() < 2e-3
     assert (found["scores"] - exact["scores"]).abs().max() < 1e-4
     assert (found["masks"] - exact["masks"]).abs().max() < 1e-3
-
-
-UNRESIZED: Config = {"INPUT": {"MIN_SIZE_TEST": 0}}
 
 
 def test_random_weights_are_repeatable():

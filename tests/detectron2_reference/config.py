@@ -65,6 +65,7 @@ DEFAULTS: Config = {
             "CONV_DIM": 256,
             "NORM": "",
             "CLS_AGNOSTIC_BBOX_REG": False,
+            "USE_SIGMOID_CE": False,
         },
         "ROI_MASK_HEAD": {
             "NAME": "MaskRCNNConvUpsampleHead",
@@ -102,6 +103,7 @@ COVERED: dict[str, tuple[Any, ...]] = {
     "MODEL.RPN.HEAD_NAME": ("StandardRPNHead",),
     "MODEL.ROI_HEADS.NAME": ("Res5ROIHeads", "StandardROIHeads"),
     "MODEL.ROI_BOX_HEAD.NAME": ("", "FastRCNNConvFCHead"),
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False,),
     "MODEL.ROI_MASK_HEAD.NAME": ("MaskRCNNConvUpsampleHead",),
     "MODEL.ROI_KEYPOINT_HEAD.NAME": ("KRCNNConvDeconvUpsampleHead",),
     "INPUT.FORMAT": ("BGR", "RGB"),

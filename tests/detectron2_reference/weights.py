@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .backbone import BasicBlock, Bottleneck
 from .layers import Conv
 from .model import Reference
 from .preprocess import normalise, picture
@@ -72,8 +73,7 @@ class Drawer:
         centre = values.mean(1)
         factor = deviation / (values - centre[:, None]).std()
         layer.weight.mul_(factor)
-        layer.bias.copy_(-centre * factor if len(centre) == len(layer.bias) else layer.bias)
-        layer.bias.add_(0.1 * deviation * self.normal(len(layer.bias)))
+        layer.bias.copy_(-centre * factor + 0.1 * deviation * self.normal(len(centre)))
 
     def normed(self, layer: Conv, x: Tensor, gain: float) -> None:
         """Weights of a convolution and constants of its norm, none of them trivial."""
@@ -121,10 +121,8 @@ class Drawer:
 def residual_gain(model: nn.Module, name: str) -> float:
     """The scale of a norm: smaller at the end of a residual branch, so that sums stay small."""
     block, _, layer = name.rpartition(".")
-    siblings = dict(model.get_submodule(block).named_children())
-    if "conv2" not in siblings or "fc1" in siblings:  # a stem, a head, a pyramid
-        return 1.0
-    return 0.2 if layer == ("conv3" if "conv3" in siblings else "conv2") else 1.0
+    last = {BasicBlock: "conv2", Bottleneck: "conv3"}.get(type(model.get_submodule(block)))
+    return 0.2 if layer == last else 1.0
 
 
 def draw_rpn(drawer: Drawer, model: Reference, features: dict[str, Tensor]) -> None:
