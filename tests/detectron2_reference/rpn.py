@@ -33,12 +33,12 @@ def grid_anchors(cell: Tensor, size: tuple[int, int], stride: int, offset: float
     The first place is ``offset * stride`` px from the image's corner.
     """
     height, width = size
-    anchors = []
+    places = []
     for row in range(height):
         for column in range(width):
             x, y = (column + offset) * stride, (row + offset) * stride
-            anchors.append(cell + torch.tensor([x, y, x, y], dtype=torch.float32))
-    return torch.cat(anchors)
+            places.append([x, y, x, y])
+    return (torch.tensor(places, dtype=torch.float32)[:, None] + cell[None]).reshape(-1, 4)
 
 
 def per_level(values: list, levels: int) -> list[list[float]]:

@@ -28,7 +28,7 @@ ROIS = 40
 # RoIs of one picture that hold an object, unless that is too large a part of them
 OBJECTS = 60
 
-# deviations of the outputs of the layers that predict; other layers' is 1
+# deviations of the outputs of layers by name; others' is 1
 DEVIATIONS = {
     # a level has a quarter of the anchors of the one below it: without more weight, large objects
     # would never be found
@@ -187,7 +187,7 @@ def random_weights(
     settings = model.config["MODEL"]["ROI_HEADS"]
     # the fewer the classes, the more RoIs fall to others of the same class
     share = min(OBJECTS / count, 0.2 + 0.6 / settings["NUM_CLASSES"])
-    threshold = settings["SCORE_THRESH_TEST"]
+    threshold = max(settings["SCORE_THRESH_TEST"], 0.01)
     draw_box_predictor(drawer, heads.box_predictor, box_features, share, threshold)
     few = [boxes[:10] for boxes in some]
     if heads.mask_on:
