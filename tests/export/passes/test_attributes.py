@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from onnx import helper
 
 from maskrt.attributes import OPERATORS, operator_attributes
 from maskrt.export.canonical import read_spec
-from maskrt.export.passes import to_tensorrt
+from maskrt.export.passes import TENSORRT, Context, apply, to_tensorrt
 from maskrt.export.trace import OPERATORS as TRACED
 from tests.plugins import registry_probe
 from tests.plugins.building import BUILD, build
@@ -69,6 +70,18 @@ def test_order_is_that_of_the_operators_arguments(model):
         schema = getattr(torch.ops.maskrt, names[OPERATORS[role]]).default._schema
         arguments = [a.name for a in schema.arguments if "Tensor" not in str(a.type)]
         assert list(attributes) == arguments
+
+
+def test_whose_rule_resizes_reaches_the_plugin(canonical):
+    model = canonical("masks")
+    (letterbox,) = (n for n in model.graph.node if n.op_type == "Letterbox")
+    (resize,) = (a for a in letterbox.attribute if a.name == "resize")
+    resize.s = b"detectron2"
+    spec = read_spec(model, "model")
+    spec = replace(spec, canvas=replace(spec.canvas, resize="detectron2"))
+    result, _ = apply(model, TENSORRT, Context(spec))
+    (plugin,) = (n for n in result.graph.node if n.op_type == "Letterbox")
+    assert attributes_of(plugin)["resize"] == b"detectron2"
 
 
 @pytest.fixture(scope="module", params=list(REGISTRIES))
