@@ -8,6 +8,7 @@ predictors of the RPN and of the heads.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -26,10 +27,11 @@ MAPS = "feature maps"
 
 @dataclass(frozen=True)
 class Layer:
-    """Nodes that share their weights: an RPN's convolution reads each map of the pyramid."""
+    """Nodes of a stage that share weights: an RPN's convolution reads each map of the pyramid."""
 
     name: str
-    """The weights' name without its ending, as in the trained model."""
+    """The weights' name without its ending, as in the trained model; with the stage where several
+    stages share them, as the heads of a C4 model do."""
     stage: str
     """One of ``STAGES``."""
     nodes: tuple[onnx.NodeProto, ...]
@@ -56,12 +58,14 @@ def find_layers(view: GraphView, spec: ModelSpec) -> list[Layer]:
             key = weight if weight in view.constants else node.output[0]
             groups.setdefault((stages[id(node)], key), []).append(node)
     layers = []
+    stages_of = Counter(key for _, key in groups)
     for (stage, key), nodes in groups.items():
         weight = key if key in view.constants else ""
+        suffix = f" ({stage})" if stages_of[key] > 1 else ""
         reason = next((reasons[id(node)] for node in nodes if id(node) in reasons), "")
         layers.append(
             Layer(
-                name=key.removesuffix(".weight") if weight else nodes[0].name,
+                name=_name(weight) + suffix if weight else nodes[0].name,
                 stage=stage,
                 nodes=tuple(nodes),
                 weight=weight,
@@ -73,7 +77,7 @@ def find_layers(view: GraphView, spec: ModelSpec) -> list[Layer]:
 
 
 def keep(layers: Sequence[Layer], patterns: Iterable[str], reason: str) -> list[Layer]:
-    """The layers, with those kept whose name (or stage) a pattern matches.
+    """The layers, with those kept whose name (or weights, or stage) a pattern matches.
 
     Args:
         layers: of ``find_layers``.
@@ -88,7 +92,7 @@ def keep(layers: Sequence[Layer], patterns: Iterable[str], reason: str) -> list[
         hits = [
             i
             for i, layer in enumerate(changed)
-            if fnmatchcase(layer.name, pattern) or fnmatchcase(layer.stage, pattern)
+            if any(fnmatchcase(name, pattern) for name in _names(layer))
         ]
         if not hits and not fnmatchcase(MAPS, pattern):
             shown = ", ".join(layer.name for layer in layers[:3])
@@ -99,6 +103,15 @@ def keep(layers: Sequence[Layer], patterns: Iterable[str], reason: str) -> list[
         for i in hits:
             changed[i] = replace(changed[i], kept=changed[i].kept or reason)
     return changed
+
+
+def _name(weight: str) -> str:
+    return weight.removesuffix(".weight")
+
+
+def _names(layer: Layer) -> tuple[str, ...]:
+    """What a pattern may match."""
+    return layer.name, layer.stage, _name(layer.weight)
 
 
 def _present(layers: Sequence[Layer]) -> list[str]:

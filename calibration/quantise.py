@@ -66,6 +66,7 @@ class _Writer:
         self.graph = model.graph
         self.steps = steps
         self.weights_nodes: list[onnx.NodeProto] = []
+        self.stored: dict[str, str] = {}
         self.behind: dict[str, list[onnx.NodeProto]] = {}
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
         for imports in (model.opset_import, *(body.opset_import for body in model.functions)):
@@ -74,8 +75,10 @@ class _Writer:
                     entry.version = max(entry.version, steps.opset)
 
     def weights(self, layer: Layer) -> str:
-        """Stores a layer's weights; returns the tensor that its nodes read."""
+        """Stores a layer's weights, once for all that share them; returns what its nodes read."""
         node, name = layer.nodes[0], layer.weight
+        if name in self.stored:
+            return self.stored[name]
         axis = output_axis(node)
         values = numpy_helper.to_array(self.constants[name])
         numbers, scales = quantise_weights(name, values, axis, self.steps)
@@ -88,6 +91,7 @@ class _Writer:
                 "DequantizeLinear", [stored, scale, zero], [given], name=given, axis=axis
             )
         )
+        self.stored[name] = given
         return given
 
     def pair(self, tensor: str, largest: float) -> str:

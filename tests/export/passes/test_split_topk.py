@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from maskrt.examples import shapes
-from maskrt.export import BuildOptions, build_model, export, load_model
+from maskrt.export import BuildOptions
 from maskrt.export.builder import build_engine
 from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.export.passes.split_topk import LIMIT, split_topk
-from tests.export.passes.emulate import emulated
 from tests.export.passes.graphs import FLOAT, SPEC, graph, kinds, node, ops
 from tests.export.passes.test_types import assert_typed
 
@@ -152,42 +149,3 @@ def test_tensorrt_rtx_builds_it(kind):
     result, _ = split(topk((1, 63_000), 6000, kind, axis=1))
     options = BuildOptions(compute_capabilities=("8.6",))
     assert build_engine(result, "tensorrt-rtx", name="net", options=options)
-
-
-@pytest.fixture(scope="module")
-def many_candidates(tmp_path_factory):
-    """A tiny model that takes the best 6000 of its finest map's 9216 anchors."""
-    model = load_model("maskrt.examples.shapes:mask_rcnn", shapes.WEIGHTS / "mask_rcnn.pth")
-    model.rpn._pre_nms_top_n = {"training": 6000, "testing": 6000}
-    path = tmp_path_factory.mktemp("many") / "model.onnx"
-    export(model, path, (192, 256))
-    return path
-
-
-def test_a_model(many_candidates):
-    canonical = onnx.load(many_candidates)
-    assert max(ks(canonical)) == 6000
-    result = emulated(canonical, "fp32")
-    bodies = [n for n in result.graph.node if n.op_type == "TopK"]
-    assert len(bodies) == 1 + sum(n.op_type == "TopK" for n in canonical.graph.node)
-    assert max(ks(result)) <= LIMIT
-    frame = {"frames": shapes.image(3, split="val")[0][None]}
-    names = [output.name for output in canonical.graph.output]
-    runs = [
-        onnxruntime.InferenceSession(m.SerializeToString()).run(names, frame)
-        for m in (canonical, result)
-    ]
-    assert runs[0][0].sum() > 0
-    for name, expected, found in zip(names, *runs, strict=True):
-        # masks have been bytes
-        atol = 1 / 255 if name == "masks" else 1e-3
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=atol, err_msg=name)
-
-
-def test_a_bundle(many_candidates, tmp_path):
-    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
-    options = BuildOptions(compute_capabilities=("8.6",))
-    path = tmp_path / "model.bundle"
-    report = build_model(many_candidates, path, "tensorrt-rtx", "fp16", options=options)
-    assert report.sizes["trunk"]
-    assert not [note for note in report.notes if "TopK" in note]
