@@ -36,9 +36,9 @@ DEVIATIONS = {
     "fpn_output4": 1.8,
     "fpn_output5": 2.2,
     "objectness_logits": 1.5,
-    "anchor_deltas": 0.3,
-    "cls_score": 2.5,
-    "bbox_pred": 0.8,
+    "anchor_deltas": 0.2,
+    "cls_score": 1.2,
+    "bbox_pred": 0.5,
     "predictor": 2.0,
     "score_lowres": 3.0,
 }
