@@ -41,29 +41,34 @@ FRAMES = [(192, 256), (100, 150), (301, 397), (480, 700)]
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "mask R50-FPN": ("mask_rcnn_R_50_FPN_3x", {}),
     "mask R50-C4": ("mask_rcnn_R_50_C4_3x", {}),
-    "mask R50-DC5": ("mask_rcnn_R_50_DC5_3x", {}),
-    "keypoints R50-FPN": (
-        "keypoint_rcnn_R_50_FPN_3x",
-        {"MODEL": {"ROI_HEADS": {"NUM_CLASSES": 1}}},
-    ),
-    "faster X101-FPN": ("faster_rcnn_X_101_32x8d_FPN_3x", RESNEXT),
-    "faster R18-FPN": (
-        "faster_rcnn_R_50_FPN_3x",
-        merge(RESNET_18, {"MODEL": {"ANCHOR_GENERATOR": {"OFFSET": 0.5}}}),
-    ),
-    "mask and keypoints R50-FPN, class-agnostic, GN": ("mask_rcnn_R_50_FPN_3x", GROUP_NORM),
-    "mask R50-FPN, RGB, fixed sampling, old RoIAlign": (
-        "mask_rcnn_R_50_FPN_3x",
+    "mask R50-DC5, RGB, old RoIAlign, fixed sampling": (
+        "mask_rcnn_R_50_DC5_3x",
         {
             "INPUT": {"FORMAT": "RGB"},
             "MODEL": {
                 "ROI_BOX_HEAD": {"POOLER_TYPE": "ROIAlign", "POOLER_SAMPLING_RATIO": 2},
                 "ROI_MASK_HEAD": {"POOLER_TYPE": "ROIAlign"},
-                "PROPOSAL_GENERATOR": {"MIN_SIZE": 5},
                 "RPN": {"BBOX_REG_WEIGHTS": [2.0, 1.0, 1.0, 0.5]},
             },
         },
     ),
+    "keypoints R50-FPN": (
+        "keypoint_rcnn_R_50_FPN_3x",
+        {"MODEL": {"ROI_HEADS": {"NUM_CLASSES": 1}}},
+    ),
+    "faster X101-FPN, anchors with an offset, no small boxes": (
+        "faster_rcnn_X_101_32x8d_FPN_3x",
+        merge(
+            RESNEXT,
+            {
+                "MODEL": {
+                    "ANCHOR_GENERATOR": {"OFFSET": 0.5},
+                    "PROPOSAL_GENERATOR": {"MIN_SIZE": 5},
+                }
+            },
+        ),
+    ),
+    "mask and keypoints R50-FPN, class-agnostic, GN": ("mask_rcnn_R_50_FPN_3x", GROUP_NORM),
 }
 
 
@@ -131,9 +136,11 @@ def assert_equal(expected: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -
     for name in limits.keys() & expected.keys():
         np.testing.assert_allclose(ours[name][two], expected[name][one], atol=limits[name], rtol=0)
     if "keypoints" in expected:
-        points, theirs = ours["keypoints"][two], expected["keypoints"][one]
+        # in a sliver at the frame's edge all rows of a heatmap are equal: any may win
+        wide = (expected["boxes"][one][:, 2:] - expected["boxes"][one][:, :2]).min(1) >= 4
+        points, theirs = ours["keypoints"][two][wide], expected["keypoints"][one][wide]
         same = np.abs(points - theirs)[..., :2].max(-1) <= KEYPOINT
-        # of two peaks that are equally high either may win, and so it is in float32 and float64
+        # of two peaks that are equally high either may win: so it is in float32 and float64
         assert same.mean() >= 0.98
         # a share of a sum of exponentials of logits: relative to them
         np.testing.assert_allclose(points[same][:, 2], theirs[same][:, 2], rtol=2e-3)
@@ -234,7 +241,10 @@ class TestOneModel:
         for i in range(2):
             cv2.imwrite(str(tmp_path / f"{i}.png"), picture((150, 200), i))
         command = ["compare", folder / "config.yaml", case.path, "--weights"]
+        # the random mask head makes more of the last bit than a trained one
+        (tmp_path / "looser.json").write_text('{"mask_logits": {"largest": 0.01}}')
         command += [folder / "model_final.pth", "--images", tmp_path]
+        command += ["--tolerance-file", tmp_path / "looser.json"]
         assert main([str(part) for part in command]) == 0
         assert "masks" in capsys.readouterr().out
 
