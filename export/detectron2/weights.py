@@ -19,9 +19,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
 }
-for _home in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since NumPy 2
-    _ALLOWED[_home, "_reconstruct"] = np.zeros(0).__reduce__()[0]
-    _ALLOWED[_home, "scalar"] = np.float32(0).__reduce__()[0]
+for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = np.zeros(0).__reduce__()[0]
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = np.float32(0).__reduce__()[0]
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = np.zeros(1).__reduce_ex__(5)[0]
 
 
 class _Unpickler(pickle.Unpickler):
