@@ -66,19 +66,6 @@ class _RPNHead(nn.Module):
         return found
 
 
-class _Branch(nn.Module):
-    """One of the RoI heads' branches: ``boxes``, ``masks`` or ``keypoints``."""
-
-    def __init__(self, heads: nn.Module, branch: str) -> None:
-        super().__init__()
-        self.heads = heads
-        self.branch = branch
-
-    def forward(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        found: Tensor | tuple[Tensor, Tensor] = getattr(self.heads, self.branch)(features)
-        return found
-
-
 @torch.no_grad()
 def adapt(
     model: Detectron2RCNN,
@@ -117,7 +104,7 @@ def adapt(
     mask_spec = keypoint = mask_head = keypoint_head = None
     if config.flag("MODEL.MASK_ON"):
         pool = _pool(model, "ROI_BOX_HEAD" if shared else "ROI_MASK_HEAD", maps)
-        mask_head = _Branch(model.roi_heads, "masks")
+        mask_head = model.roi_heads.mask_branch()
         mask_spec = MaskSpec(
             pool,
             size_of(mask_head(roi_features(pool, maps))),
@@ -126,7 +113,7 @@ def adapt(
         )
     if config.flag("MODEL.KEYPOINT_ON"):
         pool = _pool(model, "ROI_KEYPOINT_HEAD", maps)
-        keypoint_head = _Branch(model.roi_heads, "keypoints")
+        keypoint_head = model.roi_heads.keypoint_branch()
         heatmaps = keypoint_head(roi_features(pool, maps))
         keypoint = keypoint_spec(pool, heatmaps, keypoint_names, skeleton, "detectron2")
     section = "MODEL.ROI_HEADS."
@@ -149,7 +136,7 @@ def adapt(
         keypoint=keypoint,
         batch=batch or BatchSpec(),
     )
-    box_head = _Branch(model.roi_heads, "boxes")
+    box_head = model.roi_heads.box_branch()
     return Parts(backbone, rpn_head, box_head, mask_head, keypoint_head), spec
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -152,8 +153,27 @@ class KeypointHead(nn.Module):
         )
 
 
-class StandardRoIHeads(nn.Module):
-    """Each head reads RoI features of its own."""
+class RoIHeads(nn.Module):
+    """The branches behind the RoI poolers; those of masks and keypoints may be missing."""
+
+    mask_head: nn.Module
+    keypoint_head: nn.Module
+
+    def box_branch(self) -> nn.Module:
+        """RoI features → class logits and deltas."""
+        raise NotImplementedError
+
+    def mask_branch(self) -> nn.Module:
+        """RoI features → mask logits."""
+        return self.mask_head
+
+    def keypoint_branch(self) -> nn.Module:
+        """RoI features → heatmaps."""
+        return self.keypoint_head
+
+
+class StandardRoIHeads(RoIHeads):
+    """Each branch reads RoI features of its own."""
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
@@ -169,23 +189,12 @@ class StandardRoIHeads(nn.Module):
         if config.flag("MODEL.KEYPOINT_ON"):
             self.keypoint_head = KeypointHead(config, channels)
 
-    def boxes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def box_branch(self) -> nn.Module:
         """RoI features → class logits and deltas."""
-        logits, deltas = self.box_predictor(self.box_head(x))
-        return logits, deltas
-
-    def masks(self, x: Tensor) -> Tensor:
-        """RoI features → mask logits."""
-        logits: Tensor = self.mask_head(x)
-        return logits
-
-    def keypoints(self, x: Tensor) -> Tensor:
-        """RoI features → heatmaps."""
-        heatmaps: Tensor = self.keypoint_head(x)
-        return heatmaps
+        return _chain(box_head=self.box_head, box_predictor=self.box_predictor)
 
 
-class Res5RoIHeads(nn.Module):
+class Res5RoIHeads(RoIHeads):
     """The ResNet's last stage, with the same weights, before boxes and before masks (C4)."""
 
     def __init__(self, config: Config, channels: int) -> None:
@@ -211,18 +220,28 @@ class Res5RoIHeads(nn.Module):
         if config.flag("MODEL.MASK_ON"):
             self.mask_head = MaskHead(config, width)
 
-    def boxes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def box_branch(self) -> nn.Module:
         """RoI features → class logits and deltas."""
-        logits, deltas = self.box_predictor(self.res5(x).mean((2, 3)))
-        return logits, deltas
+        return _chain(res5=self.res5, mean=SpatialMean(), box_predictor=self.box_predictor)
 
-    def masks(self, x: Tensor) -> Tensor:
+    def mask_branch(self) -> nn.Module:
         """RoI features → mask logits."""
-        logits: Tensor = self.mask_head(self.res5(x))
-        return logits
+        return _chain(res5=self.res5, mask_head=self.mask_head)
 
 
-def make_roi_heads(config: Config, channels: int) -> StandardRoIHeads | Res5RoIHeads:
+class SpatialMean(nn.Module):
+    """Maps [N, C, h, w] → [N, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean over rows and columns."""
+        return x.mean((2, 3))
+
+
+def _chain(**parts: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(parts))
+
+
+def make_roi_heads(config: Config, channels: int) -> RoIHeads:
     """The RoI heads that the configuration names.
 
     Args:
