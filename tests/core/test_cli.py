@@ -110,7 +110,7 @@ def test_inspect(tiny, capsys):
         (["export", "--model", "torchvision/yolo"], "found no R-CNN named 'yolo'"),
         (["export", "--model", "nowhere:build"], "the module 'nowhere' was not found"),
         (["export", "--model", "maskrt.examples.shapes:build"], "no function 'build'; it has"),
-        (["export", "--model", "resnet"], "expected torchvision/NAME or package.module:function"),
+        (["export", "--model", "resnet"], "a .yaml of detectron2's or package.module:function"),
         (["export", "--model", "os:getcwd"], "returned a str, expected a torch module"),
     ],
 )

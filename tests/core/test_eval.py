@@ -156,6 +156,22 @@ def test_classes_by_name_or_number(canonical, data):
         categories_of(replace(spec, labels=("a", "b")), truth)
 
 
+def test_classes_counted_from_0(canonical, data):
+    """detectron2's models have no background among their labels."""
+    with Detector(canonical("mask_rcnn")) as detector:
+        spec = detector.spec
+    truth = read_truth(data, data.parent, limit=2)
+    names = {c["name"]: c["id"] for c in truth.annotations["categories"]}
+    last = replace(spec, labels=tuple(names), detection=replace(spec.detection, background="last"))
+    assert last.classes == dict(enumerate(names))
+    assert categories_of(last, truth) == dict(enumerate(names.values()))
+    # other names: in the order of the categories' numbers, as detectron2 registers data sets
+    other = replace(last, labels=tuple(f"class{i}" for i in range(len(names))))
+    assert categories_of(other, truth) == dict(enumerate(sorted(names.values())))
+    with pytest.raises(MaskrtError, match="not label numbers"):
+        categories_of(replace(last, labels=("a", "b")), truth)
+
+
 def test_an_eager_model_needs_a_canvas(data, capsys):
     eager = "maskrt.examples.shapes:mask_rcnn"
     assert run(eager, "--coco", data, "--images", data.parent) == 1
