@@ -5,20 +5,23 @@ Architectures are the zoo's, their layers narrow; ``benchmarks/support`` does it
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+from maskrt.cli import main
 from maskrt.export import build_model, export, load_model
 from maskrt.export.passes import to_tensorrt
 from maskrt.matching import match_boxes
-from maskrt.runtime import Detector
+from maskrt.runtime import Detections, Detector
 from maskrt.runtime.bundle import BundleSession
 from tests.detectron2_reference import (
     Reference,
@@ -233,10 +236,6 @@ class TestOneModel:
         assert result.draw(frame).shape == frame.shape
 
     def test_compare_runs_the_eager_side(self, files, tmp_path, capsys):
-        import cv2
-
-        from maskrt.cli import main
-
         folder, case = files
         for i in range(2):
             cv2.imwrite(str(tmp_path / f"{i}.png"), picture((150, 200), i))
@@ -247,6 +246,37 @@ class TestOneModel:
         command += ["--tolerance-file", tmp_path / "looser.json"]
         assert main([str(part) for part in command]) == 0
         assert "masks" in capsys.readouterr().out
+
+    def test_eval_counts_labels_from_0(self, files, tmp_path):
+        """What the reference finds, as annotations: the file finds just that."""
+        _, case = files
+        annotations, images = [], []
+        with Detector(case.path) as detector:
+            spec = detector.spec
+        for i in range(3):
+            frame = picture((150, 200), i)
+            cv2.imwrite(str(tmp_path / f"{i}.png"), frame)
+            images.append({"id": i, "file_name": f"{i}.png", "height": 150, "width": 200})
+            found = case.expected(frame)
+            detections = Detections(
+                *(found[name] for name in ("boxes", "scores", "labels", "masks")),
+                frame_size=(150, 200),
+                spec=spec,
+            )
+            for entry in detections.to_coco(i):
+                box = entry["bbox"]
+                extra = {"id": len(annotations) + 1, "area": box[2] * box[3], "iscrowd": 0}
+                # numbers with gaps, as COCO's own
+                category = 10 + 3 * entry["category_id"]
+                annotations.append({**entry, **extra, "category_id": category})
+        categories = [{"id": 10 + 3 * i, "name": name} for i, name in enumerate("abcde")]
+        truth = {"images": images, "annotations": annotations, "categories": categories}
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        command = ["eval", case.path, "--coco", tmp_path / "truth.json", "--images", tmp_path]
+        assert main([str(part) for part in [*command, "--json", tmp_path / "ap.json"]]) == 0
+        (figures,) = json.loads((tmp_path / "ap.json").read_text())["models"].values()
+        assert figures["bbox/AP"] > 0.99
+        assert figures["segm/AP"] > 0.97
 
     def test_the_spec(self, files):
         _, case = files
