@@ -10,6 +10,11 @@ from typing import Any
 
 Tree = dict[str, Any]
 
+_OWN_HEADS: Tree = {
+    "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
+    "ROI_MASK_HEAD": {"NAME": "MaskRCNNConvUpsampleHead", "NUM_CONV": 4, "POOLER_RESOLUTION": 14},
+}
+"""Of models whose branches each read RoI features of their own."""
 _FPN: Tree = {
     "MODEL": {
         "META_ARCHITECTURE": "GeneralizedRCNN",
@@ -26,12 +31,7 @@ _FPN: Tree = {
             "POST_NMS_TOPK_TEST": 1000,
         },
         "ROI_HEADS": {"NAME": "StandardROIHeads", "IN_FEATURES": ["p2", "p3", "p4", "p5"]},
-        "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
-        "ROI_MASK_HEAD": {
-            "NAME": "MaskRCNNConvUpsampleHead",
-            "NUM_CONV": 4,
-            "POOLER_RESOLUTION": 14,
-        },
+        **_OWN_HEADS,
     },
     "VERSION": 2,
 }
@@ -53,12 +53,7 @@ _DC5: Tree = {
             "POST_NMS_TOPK_TEST": 1000,
         },
         "ROI_HEADS": {"NAME": "StandardROIHeads", "IN_FEATURES": ["res5"]},
-        "ROI_BOX_HEAD": {"NAME": "FastRCNNConvFCHead", "NUM_FC": 2, "POOLER_RESOLUTION": 7},
-        "ROI_MASK_HEAD": {
-            "NAME": "MaskRCNNConvUpsampleHead",
-            "NUM_CONV": 4,
-            "POOLER_RESOLUTION": 14,
-        },
+        **_OWN_HEADS,
     },
     "VERSION": 2,
 }
