@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -80,20 +80,15 @@ def _single_map() -> nn.Module:
 
 
 def _custom_heads() -> nn.Module:
-    model = MaskRCNN(
+    return MaskRCNN(
         resnet_fpn_backbone(backbone_name="resnet50", weights=None),
-        8,
         box_head=FastRCNNConvFCHead((256, 7, 7), [128, 128], [512], nn.BatchNorm2d),
-        box_predictor=None,
+        box_predictor=FastRCNNPredictor(512, 8),
         mask_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], 28, 2),
         mask_head=MaskRCNNHeads(256, (96, 96), 1),
         mask_predictor=MaskRCNNPredictor(96, 64, 8),
         **CANDIDATES,
     )
-    model.roi_heads.box_predictor = torchvision.models.detection.faster_rcnn.FastRCNNPredictor(
-        512, 8
-    )
-    return model
 
 
 def _masks_and_keypoints() -> nn.Module:

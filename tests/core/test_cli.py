@@ -108,6 +108,8 @@ def test_inspect(tiny, capsys):
     ("arguments", "message"),
     [
         (["export", "--model", "torchvision/yolo"], "found no R-CNN named 'yolo'"),
+        (["export", "--model", "detectron2/yolo"], "no model of that name in detectron2's zoo"),
+        (["export", "--model", "nowhere.yaml"], "found no file nowhere.yaml"),
         (["export", "--model", "nowhere:build"], "the module 'nowhere' was not found"),
         (["export", "--model", "maskrt.examples.shapes:build"], "no function 'build'; it has"),
         (["export", "--model", "resnet"], "a .yaml of detectron2's or package.module:function"),
