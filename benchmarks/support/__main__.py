@@ -69,8 +69,8 @@ def write(record: dict[str, dict[str, Any]]) -> None:
 
 def introduction() -> str:
     """What the script's own help says is done with each model."""
-    told = str(here.__doc__).partition("--list\n\n")[2].strip()
-    return f"Written by `python -m benchmarks.support`. {told}"
+    _, start, told = str(here.__doc__).partition("Weights are random")
+    return f"Written by `python -m benchmarks.support`. {start}{told.strip()}"
 
 
 if __name__ == "__main__":
