@@ -39,7 +39,7 @@ DEVIATIONS = {
     "anchor_deltas": 0.2,
     "cls_score": 1.2,
     "bbox_pred": 0.5,
-    "predictor": 2.0,
+    "predictor": 1.0,
     "score_lowres": 3.0,
 }
 
