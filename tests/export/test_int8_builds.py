@@ -19,7 +19,7 @@ from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.heads import read_head
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
-from tests.export.quantised import write_quantised
+from tests.support.models import write_quantised
 
 MODELS = {
     "masks": ("mask_rcnn", 1),

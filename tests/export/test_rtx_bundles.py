@@ -17,7 +17,7 @@ from maskrt.runtime import Detector
 from maskrt.runtime import detector as detector_module
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.machine import Machine
-from tests.export.quantised import write_quantised
+from tests.support.models import write_quantised
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 

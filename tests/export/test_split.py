@@ -16,7 +16,7 @@ from maskrt.export.passes import to_tensorrt
 from maskrt.export.plan import bucket_profiles
 from maskrt.export.split import split_heads
 from tests.export.passes.standins import replace_plugins
-from tests.export.quantised import write_quantised
+from tests.support.models import write_quantised
 
 
 def shapes(values):

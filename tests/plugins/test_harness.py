@@ -6,18 +6,20 @@ UndefinedBehaviorSanitizer. The kernels run on the CPU, by tests/native/emulatio
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.plugins.building import BUILD, ROOT, build
+from tests.plugins.building import (
+    BUILD,
+    ROOT,
+    build,
+    build_sanitized_harness,
+    sanitizers_missing,
+)
 
-SANITIZERS = "address,undefined"
-SANITIZED = ROOT / "build" / "sanitize"
 SOURCES = sorted((ROOT / "tests" / "native" / "harness").glob("*.cpp"))
 CASES = sorted(
     name
@@ -26,37 +28,20 @@ CASES = sorted(
 )
 
 
-def sanitizers_missing(folder: Path) -> str:
-    """Why the compiler cannot build with sanitizers; empty where it can."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
-    program = folder / "sanitized"
-    command = [compiler, f"-fsanitize={SANITIZERS}", "-x", "c++", "-", "-o", str(program)]
-    try:
-        subprocess.run(command, input="int main() {}", text=True, capture_output=True, check=True)
-        subprocess.run([program], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return (
-            f"{compiler} cannot build programs with -fsanitize={SANITIZERS} ({error}): "
-            "install its sanitizers (libasan and libubsan for GCC)"
-        )
-    return ""
+SANITIZED = pytest.param(
+    "sanitized", marks=pytest.mark.slow(reason="the same cases, compiled once more")
+)
 
 
-@pytest.fixture(scope="module", params=["plain", "sanitized"])
-def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["plain", SANITIZED])
+def harness(request: pytest.FixtureRequest) -> Path:
     """The harness's program."""
     if request.param == "plain":
         build(BUILD, ["maskrt_harness"])
         return BUILD / "maskrt_harness"
-    missing = sanitizers_missing(tmp_path_factory.mktemp("sanitizers"))
-    if missing:
+    if missing := sanitizers_missing():
         pytest.skip(missing)
-    # not optimised: compiles in half the time
-    fast = "-DCMAKE_CXX_FLAGS_RELEASE=-O0"
-    build(
-        SANITIZED, ["maskrt_harness"], f"-DMASKRT_SANITIZE={SANITIZERS}", fast, "-DMASKRT_CUDA=OFF"
-    )
-    return SANITIZED / "maskrt_harness"
+    return build_sanitized_harness()
 
 
 def test_every_case_is_here(harness: Path) -> None:

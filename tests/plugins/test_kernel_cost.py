@@ -10,6 +10,7 @@ from benchmarks import kernel_cost
 
 ARCHITECTURES = (87, 89)
 BINS, SAMPLING_RATIO = 7, 2
+pytestmark = pytest.mark.slow(reason="compiles the kernels with nvcc, for two architectures")
 IN_DOUBLE = {("letterbox", "weights_kernel")}
 """A thousandth of Letterbox's threads: Pillow rounds its weights from float64, and nothing else
 gives the same ones."""

@@ -69,7 +69,17 @@ REGISTRIES = {
         folder=TENSORRT_10,
     ),
 }
-LIBRARIES = ["emulated", "nvcc"]
+LIBRARIES = [
+    "emulated",
+    pytest.param("nvcc", marks=pytest.mark.slow(reason="compiles the kernels with nvcc")),
+]
+TENSORRTS = [
+    pytest.param(name, marks=[pytest.mark.slow(reason="of the two lean ones, the newer is quick")])
+    if registry.folder
+    else name
+    for name, registry in REGISTRIES.items()
+]
+"""For ``parametrize``."""
 NAN = math.nan
 Value = Any
 
@@ -246,7 +256,7 @@ def library(request: pytest.FixtureRequest) -> Path:
     return CUDA_BUILD / "libmaskrt_plugins.so"
 
 
-@pytest.fixture(scope="module", params=list(REGISTRIES))
+@pytest.fixture(scope="module", params=TENSORRTS)
 def found(request: pytest.FixtureRequest, library: Path) -> dict[str, Any]:
     """What a registry makes of the library."""
     registry = REGISTRIES[request.param]

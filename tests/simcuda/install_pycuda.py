@@ -57,7 +57,17 @@ def main() -> None:
         )
         path = os.pathsep.join([str(root / "bin"), os.environ["PATH"]])
         install = ["install", "-q", "--no-deps", "--no-build-isolation", str(unpacked)]
-        subprocess.run([*pip, *install], check=True, env={**os.environ, "PATH": path})
+        # quiet: its own set-up warns at length of what setuptools will no longer take one day
+        done = subprocess.run(
+            [*pip, *install],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"pycuda could not be compiled:\n{done.stdout}")
 
 
 if __name__ == "__main__":

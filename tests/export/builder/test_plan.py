@@ -15,7 +15,7 @@ from maskrt.heads import bundle_entries, read_head
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
 from tests.export.builder import fake_tensorrt
-from tests.export.quantised import write_quantised
+from tests.support.models import write_quantised
 
 CREATORS = (
     "Letterbox",

@@ -19,7 +19,7 @@ from maskrt.export.passes import TENSORRT, Context, apply, to_tensorrt
 from maskrt.export.trace import OPERATORS as TRACED
 from tests.plugins import registry_probe
 from tests.plugins.building import BUILD, build
-from tests.plugins.test_registry import REGISTRIES
+from tests.plugins.test_registry import REGISTRIES, TENSORRTS
 
 ADDED_BY_PARSER = {"plugin_version", "plugin_namespace"}
 
@@ -84,7 +84,7 @@ def test_whose_rule_resizes_reaches_the_plugin(canonical):
     assert attributes_of(plugin)["resize"] == b"detectron2"
 
 
-@pytest.fixture(scope="module", params=list(REGISTRIES))
+@pytest.fixture(scope="module", params=TENSORRTS)
 def creators(request):
     """What the creators in a registry of a real TensorRT take."""
     registry = REGISTRIES[request.param]
