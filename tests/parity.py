@@ -218,6 +218,14 @@ def _is_sliver(box: np.ndarray) -> bool:
     return bool((box[2:] - box[:2]).min() < SLIVER)
 
 
+def agrees(attempt: Callable[[int | None], bool]) -> bool:
+    """Whether ours agree with the reference, or with a disturbed one: all of ours with one of them.
+
+    For comparisons stage by stage, where what a cliff changes is followed through all later stages.
+    """
+    return any(attempt(k) for k in (None, *range(RUNS)))
+
+
 # --- disturbances ---------------------------------------------------------------------------------
 
 
