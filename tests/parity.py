@@ -72,6 +72,10 @@ class Limits:
         )  # fmt: skip
 
 
+LOW_PRECISION = Limits(boxes=0.5, scores=0.01, masks=0.05)
+"""What fp16, and another order of rounding to INT8 steps, leave of most detections."""
+
+
 def allowed(count: int) -> int:
     """Of so many detections of a frame, those that may be left out."""
     return max(2, int(0.05 * count))
@@ -193,6 +197,22 @@ def twins(one: Found, two: Found, limits: Limits) -> tuple[np.ndarray, np.ndarra
             kept.append((i, j))
     positions = np.array(kept, np.intp).reshape(-1, 2)
     return positions[:, 0], positions[:, 1]
+
+
+def share_of_twins(
+    ones: Sequence[Found], twos: Sequence[Found], limits: Limits = LOW_PRECISION
+) -> float:
+    """Of all detections of all frames, those that have a twin.
+
+    In low precision more than the last bit differs, and no reference tells which detections stand
+    on a cliff. One is a small part of a few hundred; average precision jumps by up to 0.003.
+    """
+    pairs = total = 0
+    for one, two in zip(ones, twos, strict=True):
+        pairs += len(twins(one, two, limits)[0])
+        total += max(len(one["boxes"]), len(two["boxes"]))
+    assert total > 100
+    return pairs / total
 
 
 def _moved(one: Found, i: int, two: Found, j: int, limits: Limits) -> list[int]:

@@ -106,7 +106,7 @@ def test_bundles(folder, layout, capsys):
     bundle = folder / f"{layout}.bundle"
     build = ["build", str(folder / "model.onnx"), "--target", layout, "-o", str(bundle)]
     assert main(build) == 0
-    same = lambda k: compare(folder, variant(folder, "model.onnx", k), str(bundle)) == 0
+    assert agrees(lambda k: compare(folder, variant(folder, "model.onnx", k), str(bundle)) == 0)
 
     def at_fault(k):
         assert compare(folder, variant(folder, "broken.onnx", k), str(bundle)) == 1

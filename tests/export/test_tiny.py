@@ -17,7 +17,7 @@ from maskrt.runtime import Detector
 from maskrt.runtime.masks import paste_probabilities
 from tests import parity
 from tests.eager import on_canvas
-from tests.parity import of_result
+from tests.parity import of_result, share_of_twins
 
 CANVAS = (192, 256)
 IMAGES = 40
@@ -25,12 +25,13 @@ TASKS = {
     "mask_rcnn": ("bbox", "segm"),
     "keypoint_rcnn": ("bbox", "keypoints"),
 }
-LIMITS = {
-    ("onnxruntime", "fp16"): 0.002,
-    ("openvino", "bf16"): 0.005,
+SHARES = {
+    ("onnxruntime", "fp16"): 0.98,
+    ("openvino", "bf16"): 0.85,
 }
-"""How far AP of a bundle may be from the canonical file's. Those of float32 have the same
-detections: tests/runtime/test_bundle.py."""
+"""Of detections that bundles in low precision share with the canonical file. Those in float32 find
+the same: tests/runtime/test_bundle.py."""
+AP = 0.01
 
 
 @dataclass
@@ -69,16 +70,19 @@ def tiny(request, tmp_path_factory):
     return Tiny(request.param, model, path, frames, truth)
 
 
-@pytest.mark.parametrize("built", LIMITS, ids="-".join)
-def test_average_precision_of_bundles(tiny, built, tmp_path):
+@pytest.mark.parametrize("built", SHARES, ids="-".join)
+def test_bundles_in_low_precision(tiny, built, tmp_path):
     target, precision = built
     pytest.importorskip(target)
     path = tmp_path / "model.bundle"
     build_model(tiny.path, path, target, precision)
     with Detector(path) as bundle:
-        found = tiny.precision([bundle(frame) for frame in tiny.frames])
+        results = [bundle(frame) for frame in tiny.frames]
+    share = share_of_twins(*([of_result(x) for x in found] for found in (tiny.found, results)))
+    assert share >= SHARES[built]
+    found = tiny.precision(results)
     for kind, expected in tiny.precision(tiny.found).items():
-        assert abs(found[kind] - expected) <= LIMITS[built]
+        assert abs(found[kind] - expected) <= AP
 
 
 def test_same_detections_in_pictures(tiny):
