@@ -10,11 +10,11 @@ the other side in one of the two. So the rule is:
 
 - A detection of the reference has a twin among ours, one to one: same label, box, score and mask
   within ``Limits``. It may lack one if it lacks one in a disturbed run of the reference, too, there
-  within half the limits; or if its score is within the limit of the threshold, or of the last one
-  that is kept where all slots are full.
+  within half the limits (where weights move farther, so much wider ones); or if its score is within
+  the limit of the threshold, or of the last one that is kept where all slots are full.
 - A detection of ours has a twin in the reference, or in a disturbed run of it, or such a score.
 - A keypoint of twins is at the same place with the same score. It may differ if the reference's own
-  differs by half the limit in a disturbed run, or if the detection is a sliver (``SLIVER``).
+  differs likewise in a disturbed run, or if the detection is a sliver (``SLIVER``).
 - Of all this, only ``allowed`` may be let pass in a frame, and ``at_least`` detections have twins.
 
 The order of detections does not matter where scores are within the limit of each other: each
@@ -43,7 +43,7 @@ from torch import nn
 
 Found = dict[str, np.ndarray]
 """boxes (n, 4), scores (n,), labels (n,); masks (n, m, m), keypoints (n, K, 3) with scores."""
-DISTURBANCES = (1e-6, 1e-6, 4e-6, 4e-6)
+DISTURBANCES = (1e-6, 1e-6, 1e-6, 4e-6, 4e-6, 4e-6)
 """Of weights, relative, there and back: the farther ones are for differences in resized frames."""
 RUNS = 2 * len(DISTURBANCES)
 ELSEWHERE = 1e-4
@@ -63,12 +63,12 @@ class Limits:
     # a share of a sum of exponentials of logits, or a logit
     point_scores: tuple[float, float] = (1e-3, 2e-3)  # absolute, relative
 
-    def half(self) -> Limits:
-        """Limits for the reference's own runs."""
+    def times(self, factor: float) -> Limits:
+        """Wider or narrower ones."""
         absolute, relative = self.point_scores
         return Limits(
-            self.boxes / 2, self.scores / 2, self.masks / 2, self.points / 2,
-            (absolute / 2, relative / 2),
+            self.boxes * factor, self.scores * factor, self.masks * factor, self.points * factor,
+            (absolute * factor, relative * factor),
         )  # fmt: skip
 
 
@@ -145,14 +145,15 @@ def _compare(
     for k in range(RUNS):
         if not (open_lost or open_extra or open_moved):
             break
-        run = runs(k)
-        theirs = dict(zip(*(x.tolist() for x in twins(one, run, limits.half())), strict=True))
+        run, factor = runs(k), DISTURBANCES[k // 2] / 2e-6
+        own, theirs_too = limits.times(factor), limits.times(max(1, factor))
+        theirs = dict(zip(*(x.tolist() for x in twins(one, run, own)), strict=True))
         open_lost &= theirs.keys()
-        open_extra -= set(twins(two, run, limits)[0].tolist())
+        open_extra -= set(twins(two, run, theirs_too)[0].tolist())
         open_moved = {
             (i, point)
             for i, point in open_moved
-            if i in theirs and point not in _moved(one, i, run, theirs[i], limits.half())
+            if i in theirs and point not in _moved(one, i, run, theirs[i], own)
         }
 
     def told(found: Found, i: int) -> str:

@@ -32,6 +32,7 @@ from tests.export.passes.emulate import emulated
 from tests.export.passes.graphs import kinds
 from tests.export.passes.test_split_topk import ks as taken
 from tests.export.passes.test_types import assert_typed
+from tests.export.quantised import openvino_saturates
 from tests.parity import File, assert_parity, eager, of_result
 
 CANVAS = (320, 416)
@@ -126,28 +127,33 @@ def files(exported, calibration):
     return {"float": exported, "int8": path}
 
 
-def assert_same(found, path, frame, kind, limits=parity.Limits()):  # noqa: B008
-    """What a canonical file finds."""
-    if kind == "float":
-        assert_parity(File(path).reference(), frame[None], [of_result(found)], limits)
-    else:
-        with Detector(path) as canonical:
-            assert_most(found, canonical(frame))
+def assert_same(built, path, kind, limits=parity.Limits()):  # noqa: B008
+    """What is built finds what the canonical file finds; in INT8 most of it, of ten frames."""
+    frames = [picture((240, 320), seed) for seed in range(20, 23 if kind == "float" else 30)]
+    with Detector(built) as detector, Detector(path) as canonical:
+        found = [detector(frame) for frame in frames]
+        if kind == "int8":
+            assert_most(found, [canonical(frame) for frame in frames])
+            return
+    for frame, result in zip(frames, found, strict=True):
+        assert_parity(File(path).reference(), frame[None], [of_result(result)], limits)
 
 
 def assert_most(found, expected):
     """Most detections have twins: engines round to other INT8 steps."""
-    assert len(expected) > 3
-    twins = 0
-    for i, label in enumerate(expected.labels):
-        apart = np.maximum.reduce([
-            np.abs(found.boxes - expected.boxes[i]).max(1) / CANVAS[1],
-            np.abs(found.scores - expected.scores[i]),
-            np.abs(found.mask_probs - expected.mask_probs[i]).mean((1, 2)) - 1 / 255,  # bytes
-            np.where(found.labels == label, 0, np.inf),
-        ])  # fmt: skip
-        twins += bool(apart.min(initial=np.inf) < 0.05)
-    assert twins >= 0.7 * len(expected)
+    twins = total = 0
+    for one, two in zip(found, expected, strict=True):
+        total += len(two)
+        for i, label in enumerate(two.labels):
+            apart = np.maximum.reduce([
+                np.abs(one.boxes - two.boxes[i]).max(1) / CANVAS[1],
+                np.abs(one.scores - two.scores[i]),
+                np.abs(one.mask_probs - two.mask_probs[i]).mean((1, 2)) - 1 / 255,  # bytes
+                np.where(one.labels == label, 0, np.inf),
+            ])  # fmt: skip
+            twins += bool(apart.min(initial=np.inf) < 0.05)
+    assert total > 40
+    assert twins >= 0.7 * total, (twins, total)
 
 
 def constants(path):
@@ -192,12 +198,11 @@ def test_layers_can_be_told_apart(calibration):
 @pytest.mark.parametrize("kind", ["float", "int8"])
 def test_bundles_for_cpus(files, kind, target, tmp_path):
     pytest.importorskip(target)
+    if (target, kind) == ("openvino", "int8") and openvino_saturates():
+        pytest.skip("OpenVINO's INT8 sums saturate on a CPU without VNNI")
     path = tmp_path / "model.bundle"
     build_model(files[kind], path, target)
-    with Detector(path) as bundle:
-        for seed in range(20, 23):
-            frame = picture((240, 320), seed)
-            assert_same(bundle(frame), files[kind], frame, kind)
+    assert_same(path, files[kind], kind)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +237,4 @@ def test_tensorrts_graph_gives_the_same(files, kind, tmp_path):
     assert taken(result) == [LIMIT, CANDIDATES - LIMIT]
     path = tmp_path / "model.onnx"
     onnx.save(result, str(path))
-    frame = picture((240, 320), 21)
-    bytes_ = parity.Limits(masks=1 / 255 + 1e-3)
-    with Detector(path) as detector:
-        assert_same(detector(frame), files[kind], frame, kind, bytes_)
+    assert_same(path, files[kind], kind, parity.Limits(masks=1 / 255 + 1e-3))  # bytes
