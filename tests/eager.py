@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from maskrt.export.adapters.eager import on_canvas
+from tests.parity import elsewhere
 
 __all__ = ["detect", "on_canvas", "picture", "spread"]
 
@@ -78,7 +79,7 @@ def spread(model: nn.Module, canvas: tuple[int, int], seed: int = 0) -> nn.Modul
         pooled = heads.keypoint_head(heads.keypoint_roi_pool(features, some, [canvas] * len(boxes)))
         keypoint = heads.keypoint_predictor
         redraw(keypoint.kps_score_lowres, lambda: keypoint(pooled), 1.5)
-    return model
+    return elsewhere(model)
 
 
 def picture(size: tuple[int, int], seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from tests import parity
 from tests.detectron2_reference import (
     Reference,
     complete,
@@ -603,11 +604,15 @@ def test_float32_is_precise_enough():
     double.double()
     image, content = preprocess(picture((96, 128), seed=2), merge(config, UNRESIZED))
     found = model.detect(image, content, content)
-    exact = double.detect(image.double(), content, content)
-    assert found["labels"].tolist() == exact["labels"].tolist()
-    assert (found["boxes"] - exact["boxes"]).abs().max() < 2e-3
-    assert (found["scores"] - exact["scores"]).abs().max() < 1e-4
-    assert (found["masks"] - exact["masks"]).abs().max() < 1e-3
+
+    def exact(_, k):
+        run = double if k is None else parity.disturbed(double, k)
+        results = run.detect(image.double(), content, content)
+        return [{name: value.numpy() for name, value in results.items()}]
+
+    ours = {name: value.numpy() for name, value in found.items()}
+    limits = parity.Limits(boxes=2e-3)
+    parity.assert_parity(parity.Reference(exact, 0.05, 100), None, [ours], limits)
 
 
 def test_random_weights_are_repeatable():

@@ -57,6 +57,7 @@ def test_trained_models_lose_nothing():
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn"])
+@pytest.mark.slow(reason="a whole row of the support table")
 def test_a_row_run_today_says_the_same(name, tmp_path):
     pytest.importorskip("tensorrt_rtx_bindings")
     row = next(row for row in ROWS if row.name == name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from maskrt.export import export, load_model
 from tests.detectron2_reference import Reference, preprocess, random_weights, save_zoo_pkl
 from tests.detectron2_reference.configs import write_dump
 from tests.eager import detect, on_canvas, picture, spread
+from tests.parity import disturbed
 
 Arrays = dict[str, NDArray[Any]]
 FRAMES = [(240, 330), (256, 320), (480, 640)]
@@ -29,6 +31,8 @@ class Prepared:
     path: Path
     find: Callable[[NDArray[np.uint8]], Arrays]
     """Frame → ``boxes``, ``scores``, ``labels``, and ``masks`` (crops) or ``keypoints``."""
+    disturbed: Callable[[int], Callable[[NDArray[np.uint8]], Arrays]]
+    """The same with weights that are a little disturbed, see ``tests/parity.py``."""
 
 
 def prepare(row: Row, folder: Path) -> Prepared:
@@ -71,8 +75,8 @@ def _torchvision(row: Row, folder: Path) -> Prepared:
     export(model, path, canvas)
     eager = on_canvas(model, canvas)
 
-    def find(frame: NDArray[np.uint8]) -> Arrays:
-        (found,) = detect(eager, [frame])
+    def find(frame: NDArray[np.uint8], model: nn.Module = eager) -> Arrays:
+        (found,) = detect(model, [frame])
         if "crops" in found:
             found["masks"] = found.pop("crops")
         if "keypoints" in found:
@@ -80,7 +84,7 @@ def _torchvision(row: Row, folder: Path) -> Prepared:
             found["keypoints"] = np.concatenate([found["keypoints"][..., :2], scores[..., None]], 2)
         return found
 
-    return Prepared(path, find)
+    return Prepared(path, find, lambda k: partial(find, model=disturbed(eager, k)))
 
 
 def _detectron2(row: Row, folder: Path) -> Prepared:
@@ -92,11 +96,11 @@ def _detectron2(row: Row, folder: Path) -> Prepared:
     reference = Reference(row.config).eval()
     reference.load_state_dict(state)
 
-    def find(frame: NDArray[np.uint8]) -> Arrays:
+    def find(frame: NDArray[np.uint8], model: Any = reference) -> Arrays:
         image, (rows, columns) = preprocess(frame, row.config)
         padded = torch.zeros(3, *CANVAS)
         padded[:, :rows, :columns] = image
-        found = reference.detect(padded, (rows, columns), frame.shape[:2])
+        found = model.detect(padded, (rows, columns), frame.shape[:2])
         return {name: value.numpy() for name, value in found.items() if value is not None}
 
-    return Prepared(path, find)
+    return Prepared(path, find, lambda k: partial(find, model=disturbed(reference, k)))

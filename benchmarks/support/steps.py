@@ -31,6 +31,7 @@ from maskrt.runtime import Detector
 from maskrt.runtime.bundle import BundleSession
 from tests.eager import picture
 from tests.export.passes.standins import replace_plugins
+from tests.parity import RUNS, disturbed_file
 
 Find = Callable[[NDArray[np.uint8]], Arrays]
 LIMITS = {"boxes": 0.05, "scores": 1e-4, "masks": 1e-3, "keypoints": 0.1, "jumped": 0.01}
@@ -66,7 +67,7 @@ def run_row(row: Row, folder: Path, say: Callable[[str], None]) -> dict[str, Any
     prepared = prepare(row, folder)
     frames = pictures()
     canonical = canonical_find(prepared.path)
-    step("reference", lambda: differences(prepared.find, canonical, frames))
+    step("reference", lambda: differences(prepared.find, canonical, frames, prepared.disturbed))
     for target in ("onnxruntime", "openvino"):
         step(f"{target} fp32", lambda t=target: _cpu(prepared.path, t, canonical, frames))
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -87,11 +88,12 @@ def run_row(row: Row, folder: Path, say: Callable[[str], None]) -> dict[str, Any
     return result
 
 
-def canonical_find(path: Path) -> Find:
-    """Detections of a canonical file in plain ONNX Runtime."""
+def canonical_find(path: Path, k: int | None = None) -> Find:
+    """Detections of a canonical file in plain ONNX Runtime, or with its weights disturbed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options)
+    source = str(path) if k is None else disturbed_file(path, k).SerializeToString()
+    session = onnxruntime.InferenceSession(source, options)
     names = [output.name for output in session.get_outputs()]
     known: dict[bytes, Arrays] = {}  # keypoints take seconds in standard ops
 
@@ -110,31 +112,61 @@ def _live(outputs: Arrays) -> Arrays:
     return {name: x[0, :count] for name, x in outputs.items() if name != "num_detections"}
 
 
-def differences(one: Find, two: Find, frames: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+def differences(
+    one: Find,
+    two: Find,
+    frames: Sequence[NDArray[np.uint8]],
+    disturbed: Callable[[int], Find],
+) -> dict[str, float]:
     """The largest differences of detections, each of which has a twin.
+
+    Where one last bit decides (``tests/parity.py``), two agrees with one's results for other
+    weights: ``disturbed(k)`` are one with the k-th disturbance.
 
     Raises:
         Failed: a detection has none, or a difference is beyond ``LIMITS``.
     """
     worst: dict[str, float] = {"detections": 0}
     for frame in frames:
-        first, second = one(frame), two(frame)
-        rows, partners = _twins(first, second)
-        alone = len(first["boxes"]) + len(second["boxes"]) - 2 * len(rows)
-        if alone or not len(rows):
-            raise Failed(f"{len(rows)} detections have a twin, {alone} have none")
-        worst["detections"] += len(rows)
-        for name in LIMITS.keys() & first.keys() & second.keys():
-            gap = np.abs(first[name][rows].astype(float) - second[name][partners].astype(float))
-            if name == "keypoints":
-                # in a sliver at the frame's edge all rows of a heatmap are equal; and of two peaks
-                # that are equally high either may win: such a point jumps
-                boxes = first["boxes"][rows]
-                gap = gap[(boxes[:, 2:] - boxes[:, :2]).min(1) >= 4][..., :2].max(-1).ravel()
-                jumped = gap > LIMITS[name]
-                worst["jumped"] = max(worst.get("jumped", 0.0), float(jumped.mean()))
-                gap = gap[~jumped]
-            worst[name] = max(worst.get(name, 0.0), float(gap.max()))
+        found = _of_frame(one, two, frame, disturbed)
+        worst["detections"] += found.pop("detections")
+        for name, value in found.items():
+            worst[name] = max(worst.get(name, 0.0), value)
+    return worst
+
+
+def _of_frame(
+    one: Find, two: Find, frame: NDArray[np.uint8], disturbed: Callable[[int], Find]
+) -> dict[str, float]:
+    second = two(frame)
+    try:
+        return _compared(one(frame), second)
+    except Failed:
+        for k in range(RUNS):
+            try:
+                return _compared(disturbed(k)(frame), second)
+            except Failed:
+                continue
+        raise
+
+
+def _compared(first: Arrays, second: Arrays) -> dict[str, float]:
+    rows, partners = _twins(first, second)
+    alone = len(first["boxes"]) + len(second["boxes"]) - 2 * len(rows)
+    if alone or not len(rows):
+        raise Failed(f"{len(rows)} detections have a twin, {alone} have none")
+    worst: dict[str, float] = {"detections": len(rows)}
+    for name in LIMITS.keys() & first.keys() & second.keys():
+        gap = np.abs(first[name][rows].astype(float) - second[name][partners].astype(float))
+        if name == "keypoints":
+            # in a sliver at the frame's edge all rows of a heatmap are equal; and of two peaks
+            # that are equally high either may win: such a point jumps
+            boxes = first["boxes"][rows]
+            gap = gap[(boxes[:, 2:] - boxes[:, :2]).min(1) >= 4][..., :2].max(-1).ravel()
+            jumped = gap > LIMITS[name]
+            worst["jumped"] = float(jumped.mean()) if jumped.size else 0.0
+            gap = gap[~jumped]
+        worst[name] = float(gap.max(initial=0.0))
     for name, limit in LIMITS.items():
         if worst.get(name, 0.0) > limit:
             raise Failed(f"{name} differ by {worst[name]:.2g}, expected at most {limit}")
@@ -157,7 +189,8 @@ def _cpu(
 ) -> dict[str, float]:
     path = source.with_suffix(f".{target}.bundle")
     build_model(source, path, target)
-    return differences(canonical, _bundle_find(path), frames)
+    find = _bundle_find(path)
+    return differences(canonical, find, frames, lambda k: canonical_find(source, k))
 
 
 def _share(

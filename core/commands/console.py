@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -20,8 +21,22 @@ from rich.progress import (
 from rich.table import Table
 
 T = TypeVar("T")
+_UNWRAPPED = 4096
+"""Columns of what is no terminal: more than any line has."""
 
-console = Console()
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console on one of the process's streams.
+
+    What is no terminal gets no line breaks of ours: a path that is broken in two is no path.
+    """
+    opened = Console(stderr=stderr)
+    if opened.is_terminal or "COLUMNS" in os.environ:
+        return opened
+    return Console(stderr=stderr, width=_UNWRAPPED)
+
+
+console = open_console()
 QUIET = not console.is_terminal  # in files and pipes a bar would leave blank lines
 
 

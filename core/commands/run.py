@@ -218,10 +218,9 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _say(options: argparse.Namespace, line: str) -> None:
-    from rich.console import Console
 
-    from maskrt.commands.console import console
+    from maskrt.commands.console import console, open_console
 
     # what reads JSON from standard output must not find anything else there
-    out = Console(stderr=True) if str(options.json) == "-" else console
+    out = open_console(stderr=True) if str(options.json) == "-" else console
     out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import pytest
 from torchvision.models.detection import MaskRCNN, fasterrcnn_mobilenet_v3_large_fpn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2 as resnet_v2
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -36,6 +37,14 @@ STRUCTURES = {
     "mobilenet": mobilenet,
     "v2": v2,
 }
+
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.slow(reason="exported at full width"))
+    if name in ("resnext", "v2")
+    else name
+    for name in STRUCTURES
+]
+"""For ``parametrize``."""
 
 
 @cache

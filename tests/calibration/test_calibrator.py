@@ -70,6 +70,7 @@ def test_accuracy_survives(canonical, tmp_path, builder):
     np.testing.assert_allclose(found, expected, atol=0.015)
 
 
+@pytest.mark.slow(reason="average precision of the rarer format")
 def test_fp8_is_simulated_on_the_cpu(canonical, work, tmp_path):
     """Rounded to E4M3 and computed in float32; ONNX Runtime's later optimisations break that."""
     output = tmp_path / "model.fp8.onnx"
@@ -162,6 +163,7 @@ def test_what_no_image_reached_stays_in_higher_precision(canonical):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.slow(reason="ranges read twice; the rule itself is tested on small graphs")
 def test_weights_that_are_not_finite(canonical, tmp_path, seen, value):
     model, _ = load_canonical(canonical("mask_rcnn"))
     weight = next(t for t in model.graph.initializer if t.name.endswith("fc6.weight"))

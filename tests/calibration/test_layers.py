@@ -13,7 +13,7 @@ from maskrt.calibration.view import GraphView
 from maskrt.errors import MaskrtError, UnsupportedModelError
 from maskrt.examples import shapes
 from maskrt.export.canonical import load_canonical
-from tests.calibration.graphs import STRUCTURES
+from tests.calibration.graphs import PARAMS
 
 
 def layers_of(path):
@@ -68,7 +68,7 @@ def test_the_keypoint_model_keeps_its_deconvolution(canonical):
     assert {node.op_type for node in head[-1].nodes} == {"ConvTranspose"}
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", PARAMS)
 def test_every_structure(structure, name):
     layers, spec = layers_of(structure(name))
     kept = [layer for layer in layers if layer.kept]

@@ -15,7 +15,7 @@ from maskrt.calibration.scales import FORMATS
 from maskrt.calibration.view import GraphView
 from maskrt.examples import shapes
 from maskrt.export.canonical import load_canonical
-from tests.calibration.graphs import STRUCTURES
+from tests.calibration.graphs import PARAMS
 
 LARGEST = 20.0
 
@@ -29,7 +29,7 @@ def quantised(path, patterns=(), format="int8"):
     return quantise(model, layers, points, largest, FORMATS[format]), layers, points
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", PARAMS)
 def test_the_contract(structure, name):
     model, layers, points = quantised(structure(name))
     onnx.checker.check_model(model, full_check=True)

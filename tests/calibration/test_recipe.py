@@ -8,7 +8,7 @@ from maskrt.calibration.layers import MAPS, find_layers, keep
 from maskrt.calibration.recipe import candidates, place
 from maskrt.calibration.view import GraphView
 from maskrt.export.canonical import load_canonical
-from tests.calibration.graphs import STRUCTURES
+from tests.calibration.graphs import PARAMS
 
 
 def placed(path, patterns=(), maps=True):
@@ -18,7 +18,7 @@ def placed(path, patterns=(), maps=True):
     return view, layers, place(view, layers, maps=maps), spec
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", PARAMS)
 def test_inputs_of_int8_layers_and_no_others(structure, name):
     _, layers, points, _ = placed(structure(name))
     read = {(id(use.node), use.position) for point in points for use in point.uses}
@@ -27,7 +27,7 @@ def test_inputs_of_int8_layers_and_no_others(structure, name):
             assert ((id(node), 0) in read) == (not layer.kept)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", PARAMS)
 def test_one_scale_for_what_the_poolers_read(structure, name):
     view, _, points, _ = placed(structure(name))
     by_tensor = {point.tensor: point for point in points}
@@ -98,7 +98,7 @@ def test_maps_in_higher_precision(canonical):
     assert not any(use.node.op_type == "MultilevelRoIAlign" for use in uses)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", PARAMS)
 def test_candidates_cover_every_choice(structure, name):
     view, layers, _, _ = placed(structure(name))
     known = set(candidates(view, layers))

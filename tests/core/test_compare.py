@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from maskrt.cli import main
 from maskrt.examples import shapes
+from maskrt.export import load_model
+from tests.parity import agrees, disturbed, disturbed_file
 
 EAGER = "maskrt.examples.shapes:mask_rcnn"
 WEIGHTS = str(shapes.WEIGHTS / "mask_rcnn.pth")
@@ -32,6 +35,23 @@ def folder(canonical, tmp_path_factory):
     return folder
 
 
+def weights(folder, k):
+    """The path of the weights, or of the k-th disturbed ones."""
+    if k is None:
+        return WEIGHTS
+    model = disturbed(load_model(EAGER, WEIGHTS), k)
+    torch.save(model.state_dict(), folder / f"{k}.pth")
+    return str(folder / f"{k}.pth")
+
+
+def variant(folder, name, k):
+    """The name of a file in the folder, or of its k-th disturbed one."""
+    if k is None:
+        return name
+    onnx.save(disturbed_file(folder / name, k), folder / f"{k}.{name}")
+    return f"{k}.{name}"
+
+
 def compare(folder, one, two, *options):
     sides = [str(folder / name) if name.endswith("onnx") else name for name in (one, two)]
     return main(["compare", *sides, "--images", str(folder / "photos"), *options])
@@ -39,8 +59,12 @@ def compare(folder, one, two, *options):
 
 def test_eager_and_onnx(folder, tmp_path, capsys):
     out = tmp_path / "out.json"
-    arguments = ["--weights", WEIGHTS, "--limit", "2", "--json", str(out)]
-    assert compare(folder, EAGER, "model.onnx", *arguments) == 0
+
+    def attempt(k):
+        arguments = ["--weights", weights(tmp_path, k), "--limit", "2", "--json", str(out)]
+        return compare(folder, EAGER, "model.onnx", *arguments) == 0
+
+    assert agrees(attempt)
     assert "All stages are within tolerance" in capsys.readouterr().out
     result = json.loads(out.read_text())
     assert (result["within"], result["first_out"], result["images"]) == (True, None, 2)
@@ -57,6 +81,7 @@ def test_a_fault_is_named(folder, tmp_path, capsys):
     assert json.loads(out.read_text())["first_out"] == "mask_logits"
 
 
+@pytest.mark.slow(reason="whole comparisons, again")
 def test_tolerances_can_be_changed(folder, tmp_path, capsys):
     loose = {"largest": 100, "mean": 100, "share": 1}
     file = tmp_path / "tolerances.json"
@@ -65,9 +90,14 @@ def test_tolerances_can_be_changed(folder, tmp_path, capsys):
     assert "stage 'masks'" in capsys.readouterr().err
     file.write_text(json.dumps({"mask_logits": loose, "masks": loose}))
     assert compare(folder, "model.onnx", "broken.onnx", "--tolerance-file", str(file)) == 0
-    strict = ["--weights", WEIGHTS, "--box-tolerance", "1e-9", "--score-tolerance", "1e-9"]
-    assert compare(folder, EAGER, "model.onnx", *strict) == 1
-    assert "stage 'boxes_canvas'" in capsys.readouterr().err
+    strict = ["--box-tolerance", "1e-9", "--score-tolerance", "1e-9"]
+
+    def attempt(k):
+        arguments = ["--weights", weights(tmp_path, k), *strict]
+        assert compare(folder, EAGER, "model.onnx", *arguments) == 1
+        return "stage 'boxes_canvas'" in capsys.readouterr().err
+
+    assert agrees(attempt)
 
 
 @pytest.mark.parametrize("layout", ["onnxruntime", "openvino"])
@@ -77,9 +107,13 @@ def test_bundles(folder, layout, capsys):
     bundle = folder / f"{layout}.bundle"
     build = ["build", str(folder / "model.onnx"), "--target", layout, "-o", str(bundle)]
     assert main(build) == 0
-    assert compare(folder, "model.onnx", str(bundle)) == 0
-    assert compare(folder, "broken.onnx", str(bundle)) == 1
-    assert "stage 'mask_logits'" in capsys.readouterr().err
+    assert agrees(lambda k: compare(folder, variant(folder, "model.onnx", k), str(bundle)) == 0)
+
+    def at_fault(k):
+        assert compare(folder, variant(folder, "broken.onnx", k), str(bundle)) == 1
+        return "stage 'mask_logits'" in capsys.readouterr().err
+
+    assert agrees(at_fault)
 
 
 def test_errors(folder, tmp_path, capsys):

@@ -6,13 +6,16 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from maskrt.calibration.coco_eval import evaluate
 from maskrt.cli import main
 from maskrt.errors import MaskrtError
 from maskrt.evaluation import categories_of, detect_all, read_truth
 from maskrt.examples import shapes
+from maskrt.export import load_model
 from maskrt.runtime import Detector
+from tests.parity import agrees, disturbed
 
 IMAGES = 5
 
@@ -50,14 +53,21 @@ def test_figures(canonical, data, tmp_path, capsys):
 
 
 def test_several_models_and_an_eager_one(canonical, data, tmp_path, capsys):
-    output = tmp_path / "ap.json"
-    weights = shapes.WEIGHTS / "mask_rcnn.pth"
-    eager = "maskrt.examples.shapes:mask_rcnn"
-    arguments = ["--coco", data, "--images", data.parent, "--json", output, "--weights", weights]
-    assert run(canonical("mask_rcnn"), eager, *arguments) == 0
-    first, second = json.loads(output.read_text())["models"].values()
-    assert second["bbox/AP"] == pytest.approx(first["bbox/AP"], abs=2e-3)
-    assert second["segm/AP"] == pytest.approx(first["segm/AP"], abs=2e-3)
+    output, name = tmp_path / "ap.json", "maskrt.examples.shapes:mask_rcnn"
+    arguments = ["--coco", data, "--images", data.parent, "--json", output, "--weights"]
+
+    def attempt(k):
+        """In five pictures a single detection beside a threshold is worth more than this."""
+        weights = shapes.WEIGHTS / "mask_rcnn.pth"
+        if k is not None:
+            model = disturbed(load_model(name, weights), k)
+            weights = tmp_path / "disturbed.pth"
+            torch.save(model.state_dict(), weights)
+        assert run(canonical("mask_rcnn"), name, *arguments, weights) == 0
+        first, second = json.loads(output.read_text())["models"].values()
+        return all(abs(second[f"{x}/AP"] - first[f"{x}/AP"]) <= 2e-3 for x in ("bbox", "segm"))
+
+    assert agrees(attempt)
     assert "(" in capsys.readouterr().out  # differences to the first
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.parity import elsewhere
+
 from .backbone import BasicBlock, Bottleneck
 from .layers import Conv
 from .model import Reference
@@ -194,7 +196,8 @@ def random_weights(
         drawer.while_running(heads, lambda: heads.mask_logits(maps, few))
     if heads.keypoint_on:
         drawer.while_running(heads, lambda: heads.heatmaps(maps, few))
-    return OrderedDict((name, value.clone()) for name, value in model.state_dict().items())
+    state = elsewhere(model).state_dict()
+    return OrderedDict((name, value.clone()) for name, value in state.items())
 
 
 def save_pth(state: Mapping[str, Tensor], path: Path) -> None:

@@ -77,6 +77,7 @@ def test_headless_says_what_is_wrong(model):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow(reason="cameras in one batch; the runtime tests have them")
 def test_several_cameras(canonical, tmp_path):
     model = canonical("mask_rcnn", (1, 3))
     sources = [f"synthetic://320x240?frames={n}&seed={n}" for n in (5, 3)]

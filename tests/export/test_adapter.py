@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 import torchvision
@@ -20,7 +18,8 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from maskrt.errors import SpecError, UnsupportedModelError
 from maskrt.export import export
 from maskrt.export.adapters.torchvision import adapt
-from tests.eager import detect, on_canvas, picture, spread
+from tests.eager import on_canvas, picture, spread
+from tests.parity import File, assert_parity, eager, live
 
 CANVAS = (96, 128)
 
@@ -176,22 +175,11 @@ def test_any_structure_gives_eager_results(build, tmp_path):
     model = spread(build(), CANVAS)
     path = tmp_path / "model.onnx"
     spec = export(model, path, CANVAS)
-    session = onnxruntime.InferenceSession(str(path))
-    names = [output.name for output in session.get_outputs()]
     frame = picture((90, 150), seed=3)
-    ours = dict(zip(names, session.run(None, {"frames": frame[None]}), strict=True))
-    (eager,) = detect(on_canvas(model, CANVAS), [frame])
-    n = int(ours["num_detections"][0])
-    assert n == len(eager["boxes"]) > 3
-    np.testing.assert_allclose(ours["boxes"][0, :n], eager["boxes"], atol=0.05)
-    np.testing.assert_allclose(ours["scores"][0, :n], eager["scores"], atol=1e-4)
-    np.testing.assert_array_equal(ours["labels"][0, :n], eager["labels"])
-    if spec.mask:
-        np.testing.assert_allclose(ours["masks"][0, :n], eager["crops"], atol=1e-3)
-    if spec.keypoint:
-        points = ours["keypoints"][0, :n]
-        np.testing.assert_allclose(points[..., :2], eager["keypoints"][..., :2], atol=0.1)
-        np.testing.assert_allclose(points[..., 2], eager["keypoints_scores"], atol=1e-3)
+    ours = live(File(path).outputs(frame[None]))
+    kinds = {"masks": spec.mask, "keypoints": spec.keypoint}
+    assert {name for name, head in kinds.items() if head} == ours[0].keys() & kinds.keys()
+    assert_parity(eager(on_canvas(model, CANVAS)), [frame], ours)
 
 
 def test_spec_says_what_the_model_says():

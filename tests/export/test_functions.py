@@ -25,6 +25,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from maskrt.export import ops
 from maskrt.export.functions import BODIES, OPSET, function_for
 from maskrt.export.trace import OPERATORS
+from tests import parity
 
 CLIP = math.log(1000 / 16)
 few = settings(max_examples=25, deadline=None)
@@ -82,6 +83,38 @@ def assert_same(expected, got, **tolerance):
     for one, two in zip(expected, got, strict=True):
         assert one.dtype == two.dtype
         torch.testing.assert_close(two, one, **(tolerance or {"atol": 1e-5, "rtol": 1e-5}))
+
+
+def assert_parity(op, tensors, moved, found_of, limits, **attributes):
+    """Op and body find the same by the rule of ``tests/parity.py``; also the body's outputs.
+
+    In the op's disturbed runs the first ``moved`` tensors are others: of random boxes, scores and
+    heatmaps some stand on a cliff. ``found_of(outputs)`` gives each frame's detections.
+    """
+    _, got = both(op, tensors, **attributes)
+
+    def find(_, k):
+        given = list(tensors)
+        for i in range(moved if k is not None else 0):
+            by = torch.from_numpy(np.asarray(parity.factors(tuple(given[i].shape), k, str(i))))
+            given[i] = (given[i].double() * by).float()
+        expected = op(*given, **attributes)
+        return found_of([expected] if isinstance(expected, torch.Tensor) else list(expected))
+
+    reference = parity.Reference(find, -math.inf, 10**6)
+    parity.assert_parity(reference, None, found_of(got), limits, at_least=0)
+    return got
+
+
+def in_order(count, **values):
+    """Rows of each frame; those that have no scores get such that each is where it belongs."""
+    rows = [
+        {name: x[b, : int(n)].numpy() for name, x in values.items()} for b, n in enumerate(count)
+    ]
+    for found in rows:
+        found.setdefault("labels", np.zeros(len(found["boxes"]), np.int64))
+        found.setdefault("scores", np.zeros(len(found["boxes"]), np.float32))
+    return rows
 
 
 def test_every_operator_has_a_body_with_its_attributes():
@@ -195,12 +228,14 @@ class TestProposals:
         spread=st.sampled_from([0.1, 1.0, 20.0]),
     )
     def test_body(self, seed, batch, top_k, num_rois, threshold, score, spread):
-        expected, got = both(
-            ops.proposals, rpn_inputs(seed, batch, top_k, spread), **LEVELS, top_k=list(top_k),
+        rois, count = assert_parity(
+            ops.proposals, rpn_inputs(seed, batch, top_k, spread), 2,
+            lambda outputs: in_order(outputs[1], boxes=outputs[0]), parity.Limits(boxes=5e-4),
+            **LEVELS, top_k=list(top_k),
             num_rois=min(num_rois, sum(top_k)), nms_threshold=threshold, score_threshold=score,
             min_size=1e-3, delta_weights=[1.0] * 4, delta_clip=CLIP,
         )  # fmt: skip
-        assert_same(expected, got, atol=1e-4, rtol=1e-5)
+        assert not any(boxes[n:].any() for boxes, n in zip(rois, count, strict=True))
 
     def test_hostile_values_are_dropped(self):
         tensors = rpn_inputs(0, 1, (40, 15), 0.5)
@@ -338,12 +373,13 @@ class TestDetectionNMS:
         count = {"all": classes, "foreground": classes - 1, "one": 1}[deltas]
         tensors = head_inputs(seed, batch, slots, classes, count)
         thresholds = [torch.tensor(score), torch.tensor(overlap)]
-        expected, got = both(
-            ops.detection_nms, tensors + thresholds, max_detections=detections, min_size=1e-2,
+        boxes, scores, labels, number = assert_parity(
+            ops.detection_nms, tensors + thresholds, 2,
+            lambda o: in_order(o[3], boxes=o[0], scores=o[1], labels=o[2]),
+            parity.Limits(boxes=1e-3, scores=1e-5),
+            max_detections=detections, min_size=1e-2,
             delta_weights=[10.0, 10.0, 5.0, 5.0], delta_clip=CLIP, background_first=first,
         )  # fmt: skip
-        assert_same(expected, got, atol=1e-4, rtol=1e-5)
-        boxes, scores, labels, number = got
         for b in range(batch):
             n = number[b]
             assert (scores[b, :n] > score).all()
@@ -425,10 +461,13 @@ class TestKeypointDecode:
         scale = torch.tensor([[2.0, 1.5]]).repeat(batch, 1)
         boxes = rois_for(seed, batch, 5)
         tensors = [heatmaps, boxes, count, scale]
-        (expected,), (got,) = both(ops.keypoint_decode, tensors, decode=decode)
-        torch.testing.assert_close(got[..., :2], expected[..., :2], atol=1e-3, rtol=1e-5)
         atol = 1e-3 if decode == "torchvision" else 1e-6
-        torch.testing.assert_close(got[..., 2], expected[..., 2], atol=atol, rtol=1e-5)
+        (got,) = assert_parity(
+            ops.keypoint_decode, tensors, 1,
+            lambda outputs: in_order(count, boxes=boxes, keypoints=outputs[0]),
+            parity.Limits(points=3e-3, point_scores=(atol, 1e-5)), decode=decode,
+        )  # fmt: skip
+        assert not any(rows[n:].any() for rows, n in zip(got, count, strict=True))
         if decode == "torchvision":  # what is meant by nodes of older files
             (unsaid,) = run_body("KeypointDecode", tensors, 1)
             assert torch.equal(unsaid, got)

@@ -75,6 +75,7 @@ def test_runs_as_it_is(model, tmp_path):
     assert "shape=(1, 192, 256, 3)" in text
 
 
+@pytest.mark.slow(reason="a command line in a process for each")
 def test_saved_outputs_compare(model, tmp_path):
     run = ["run", model, "--onnxrt", *FRAMES]
     status, text = polygraphy(*run, "--save-outputs", "reference.json", folder=tmp_path)
@@ -90,6 +91,7 @@ def test_saved_outputs_compare(model, tmp_path):
     ("ending", "amount", "output"),
     [("mask_fcn_logits.bias", 0.5, "masks"), ("predictor.cls_score.bias", 0.5, "scores")],
 )
+@pytest.mark.slow(reason="a command line in a process for each")
 def test_a_fault_fails_where_it_is(masks, tmp_path, ending, amount, output):
     # a number for each class would change nothing after the softmax: only the first one differs
     amounts = np.zeros(7, np.float32) if "cls_score" in ending else amount

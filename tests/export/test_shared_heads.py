@@ -26,11 +26,14 @@ from maskrt.export.passes import to_tensorrt
 from maskrt.export.passes.split_topk import LIMIT
 from maskrt.export.split import split_heads
 from maskrt.runtime import Detector
-from tests.eager import detect, on_canvas, picture, spread
+from tests import parity
+from tests.eager import on_canvas, picture, spread
 from tests.export.passes.emulate import emulated
 from tests.export.passes.graphs import kinds
 from tests.export.passes.test_split_topk import ks as taken
 from tests.export.passes.test_types import assert_typed
+from tests.parity import File, assert_parity, eager, of_result
+from tests.support.openvino import openvino_saturates
 
 CANVAS = (320, 416)
 GIVEN, WIDTH = 16, 32
@@ -124,21 +127,33 @@ def files(exported, calibration):
     return {"float": exported, "int8": path}
 
 
-def assert_same(found, expected, kind):
-    """Detections have twins; where engines round to other INT8 steps, not every one."""
-    tolerance, share = {"float": (1e-3, 1.0), "int8": (0.05, 0.7)}[kind]
-    assert len(expected) > 3
-    assert share < 1 or len(found) == len(expected)
-    twins = 0
-    for i, label in enumerate(expected.labels):
-        apart = np.maximum.reduce([
-            np.abs(found.boxes - expected.boxes[i]).max(1) / CANVAS[1],
-            np.abs(found.scores - expected.scores[i]),
-            np.abs(found.mask_probs - expected.mask_probs[i]).mean((1, 2)) - 1 / 255,  # bytes
-            np.where(found.labels == label, 0, np.inf),
-        ])  # fmt: skip
-        twins += bool(apart.min(initial=np.inf) < tolerance)
-    assert twins >= share * len(expected)
+def assert_same(built, path, kind, limits=parity.Limits()):  # noqa: B008
+    """What is built finds what the canonical file finds; in INT8 most of it, of ten frames."""
+    frames = [picture((240, 320), seed) for seed in range(20, 23 if kind == "float" else 30)]
+    with Detector(built) as detector, Detector(path) as canonical:
+        found = [detector(frame) for frame in frames]
+        if kind == "int8":
+            assert_most(found, [canonical(frame) for frame in frames])
+            return
+    for frame, result in zip(frames, found, strict=True):
+        assert_parity(File(path).reference(), frame[None], [of_result(result)], limits)
+
+
+def assert_most(found, expected):
+    """Most detections have twins: engines round to other INT8 steps."""
+    twins = total = 0
+    for one, two in zip(found, expected, strict=True):
+        total += len(two)
+        for i, label in enumerate(two.labels):
+            apart = np.maximum.reduce([
+                np.abs(one.boxes - two.boxes[i]).max(1) / CANVAS[1],
+                np.abs(one.scores - two.scores[i]),
+                np.abs(one.mask_probs - two.mask_probs[i]).mean((1, 2)) - 1 / 255,  # bytes
+                np.where(one.labels == label, 0, np.inf),
+            ])  # fmt: skip
+            twins += bool(apart.min(initial=np.inf) < 0.05)
+    assert total > 40
+    assert twins >= 0.7 * total, (twins, total)
 
 
 def constants(path):
@@ -148,11 +163,8 @@ def constants(path):
 def test_the_canonical_file_gives_eager_results(model, files):
     frame = picture((240, 390), seed=3)
     with Detector(files["float"]) as detector:
-        ours = detector(frame)
-    (eager,) = detect(on_canvas(model, CANVAS), [frame])
-    assert len(ours) == len(eager["boxes"]) > 3
-    np.testing.assert_allclose(ours.boxes, eager["boxes"], atol=0.05)
-    np.testing.assert_allclose(ours.scores, eager["scores"], atol=1e-4)
+        ours = of_result(detector(frame))
+    assert_parity(eager(on_canvas(model, CANVAS)), [frame], [ours])
 
 
 def test_weights_are_stored_once(model, files):
@@ -186,12 +198,11 @@ def test_layers_can_be_told_apart(calibration):
 @pytest.mark.parametrize("kind", ["float", "int8"])
 def test_bundles_for_cpus(files, kind, target, tmp_path):
     pytest.importorskip(target)
+    if (target, kind) == ("openvino", "int8") and openvino_saturates():
+        pytest.skip("OpenVINO's INT8 sums saturate on a CPU without VNNI")
     path = tmp_path / "model.bundle"
     build_model(files[kind], path, target)
-    with Detector(files[kind]) as canonical, Detector(path) as bundle:
-        for seed in range(20, 23):
-            frame = picture((240, 320), seed)
-            assert_same(bundle(frame), canonical(frame), kind)
+    assert_same(path, files[kind], kind)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +237,4 @@ def test_tensorrts_graph_gives_the_same(files, kind, tmp_path):
     assert taken(result) == [LIMIT, CANDIDATES - LIMIT]
     path = tmp_path / "model.onnx"
     onnx.save(result, str(path))
-    frame = picture((240, 320), 21)
-    with Detector(files[kind]) as reference, Detector(path) as detector:
-        assert_same(detector(frame), reference(frame), kind)
+    assert_same(path, files[kind], kind, parity.Limits(masks=1 / 255 + 1e-3))  # bytes

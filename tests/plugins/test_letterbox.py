@@ -148,6 +148,7 @@ def test_as_the_torch_op(
         ((100_003, 2), (800, 800), (800, 1333)),
     ],
 )
+@pytest.mark.slow(reason="4K frames")
 def test_large_frames(
     target: str, size: tuple[int, int], canvas: tuple[int, int], bounds: tuple[int, int]
 ) -> None:

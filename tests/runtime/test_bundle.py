@@ -16,23 +16,29 @@ from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.bundle import BundleSession
 from maskrt.runtime.engines.vino import precision_hint
-from maskrt.runtime.session import OnnxRuntimeSession
+from tests.parity import (
+    File,
+    Limits,
+    assert_parity,
+    assert_same_outputs,
+    of_result,
+    twins,
+)
 
-BOX, SCORE, MASK, POINT = 0.05, 1e-4, 1e-3, 0.1
 TARGETS = ["onnxruntime", "openvino"]
 MODELS = [("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1)]
 
 
 @pytest.fixture(scope="module", params=[(m, t) for m in MODELS for t in TARGETS], ids=str)
 def pair(request, canonical, tmp_path_factory):
-    """Sessions of a canonical file and of a bundle of it."""
+    """A canonical file, and a session of a bundle of it."""
     model, target = request.param
     if target == "openvino":
         pytest.importorskip("openvino")
     source = canonical(*model)
     path = tmp_path_factory.mktemp("bundles") / "model.bundle"
     write_bundle(source, path, target)
-    reference, session = OnnxRuntimeSession(source), BundleSession(path)
+    reference, session = File(source), BundleSession(path)
     yield reference, session
     session.close()
 
@@ -45,42 +51,31 @@ def bundle(canonical, tmp_path_factory):
     return path
 
 
-def assert_same(reference, ours):
-    """Same detections, up to the order of equal scores."""
-    assert ours.keys() == reference.keys()
-    np.testing.assert_array_equal(ours["num_detections"], reference["num_detections"])
-    tolerance = {"boxes": BOX, "scores": SCORE, "labels": 0, "masks": MASK, "keypoints": POINT}
-    for name, limit in tolerance.items():
-        if name in reference:
-            assert ours[name].dtype == reference[name].dtype
-            np.testing.assert_allclose(ours[name], reference[name], atol=limit, rtol=0)
-
-
 SIZES = [(192, 256), (240, 330), (333, 201), (12, 17), (1080, 1920)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_equals_the_canonical_file(pair, size):
     reference, session = pair
-    frame = shapes.image(3, size=size)[0]
-    expected = reference.run(frame[None], 0.05, 0.5)
-    assert_same(expected, session.run(frame[None], 0.05, 0.5))
+    frame = shapes.image(3, size=size)[0][None]
+    least = 0 if min(size) < 50 else 4  # nothing is found in so small a frame
+    assert_same_outputs(reference, session.run(frame, 0.05, 0.5), frame, at_least=least)
 
 
 def test_finds_something(pair):
-    reference, session = pair
+    _, session = pair
     counts = [
         int(session.run(shapes.image(i)[0][None], 0.5, 0.5)["num_detections"][0]) for i in range(5)
     ]
     assert min(counts) >= 1
-    assert max(counts) < reference.spec.detection.max_detections
+    assert max(counts) < session.spec.detection.max_detections
 
 
 def test_thresholds(pair):
     reference, session = pair
     frame = shapes.image(1)[0][None]
     for thresholds in ((0.3, 0.2), (0.9, 0.5), (0.0, 1.0), (1.0, 0.5)):
-        assert_same(reference.run(frame, *thresholds), session.run(frame, *thresholds))
+        assert_same_outputs(reference, session.run(frame, *thresholds), frame, thresholds)
 
 
 def test_batches(pair):
@@ -92,7 +87,8 @@ def test_batches(pair):
     # very different numbers of detections: the bucket is that of the fullest frame
     frames = np.stack([shapes.image(1)[0], np.zeros((192, 256, 3), np.uint8), shapes.image(2)[0]])
     for n in (1, 2, 3):
-        assert_same(reference.run(frames[:n], 0.3, 0.5), session.run(frames[:n], 0.3, 0.5))
+        ours = session.run(frames[:n], 0.3, 0.5)
+        assert_same_outputs(reference, ours, frames[:n], (0.3, 0.5), at_least=4)
 
 
 def test_no_detection_at_all(pair):
@@ -150,9 +146,13 @@ def test_the_detector_opens_bundles(bundle, canonical):
         Detector(canonical("mask_rcnn"), score_threshold=0.5) as reference,
     ):
         assert ours.spec == reference.spec
-        one, two = ours(frame), reference(frame)
-        np.testing.assert_allclose(one.boxes, two.boxes, atol=BOX)
-        np.testing.assert_array_equal(one.masks, two.masks)
+        result = ours(frame)
+        file = File(canonical("mask_rcnn")).reference(0.5)
+        assert_parity(file, frame[None], [of_result(result)])
+        # a pixel of probability 0.5 may be on either side
+        one, two = twins(of_result(reference(frame)), of_result(result), Limits())
+        differ = reference(frame).masks[one] != result.masks[two]
+        assert differ.sum((1, 2)).max() <= 3
         assert len(ours.batch([frame, frame[::2]])) == 2
     with pytest.raises(ValueError, match="closed"):
         ours(frame)
@@ -166,10 +166,12 @@ def test_fp16_stays_close(canonical, tmp_path):
         Detector(path, score_threshold=0.5) as ours,
         Detector(canonical("mask_rcnn"), score_threshold=0.5) as reference,
     ):
-        one, two = ours(frame), reference(frame)
-    np.testing.assert_array_equal(one.labels, two.labels)
-    np.testing.assert_allclose(one.boxes, two.boxes, atol=1.0)
-    assert np.abs(one.boxes - two.boxes).max() > 0  # it is not float32 in disguise
+        one, two = of_result(ours(frame)), of_result(reference(frame))
+    rows, columns = twins(two, one, Limits(boxes=1.0, scores=0.02, masks=0.2))
+    # what has a score of about 0.5 may be lost
+    assert len(rows) >= max(len(one["boxes"]), len(two["boxes"])) - 1 >= 3
+    # it is not float32 in disguise
+    assert np.abs(one["boxes"][columns] - two["boxes"][rows]).max() > 0
 
 
 @pytest.mark.parametrize("threads", [0, -1, True])

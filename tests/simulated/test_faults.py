@@ -14,6 +14,7 @@ from tests.simulated.same import assert_same_detections
 
 FAULTS = 100
 LOADS = 200
+pytestmark = pytest.mark.soak(reason="150 random faults, 200 loads")
 SUFFIXES = [".engine", ".split.bundle", ".rtx.bundle"]
 
 

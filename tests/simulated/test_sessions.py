@@ -116,6 +116,7 @@ def test_a_capture_that_fails(files, frames, reference, sim):
     session.close()
 
 
+@pytest.mark.soak(reason="80 frames of 40 sizes")
 def test_many_frame_sizes(files, frames, reference, sim):
     session = open_session(files / "masks.engine")
     frame = frames["large"]

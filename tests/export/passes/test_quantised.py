@@ -27,12 +27,15 @@ from tests.export.passes.standins import replace_plugins
 from tests.export.passes.test_numerics import run_for
 from tests.export.passes.test_tensorrt_graph import needs_parser, parse
 from tests.export.passes.test_types import assert_typed
+from tests.parity import of_result, share_of_twins
 
-NAMES = ["masks", "masks, batch 1 to 4", "keypoints"]
+NAMES = ["masks", "masks, batch 1 to 3", "keypoints"]
 LOW = {"fp32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}
 LINEAR = ("Conv", "Gemm")
-ALLOWED = {"fp32": 1e-3, "fp16": 0.01, "bf16": 0.02}
+ALLOWED = {"fp16": 0.01, "bf16": 0.02}
 """Average precision that may be lost beside the canonical INT8 model, on few pictures."""
+SAME = 0.97
+"""Of detections in float32: a value half way between two INT8 steps goes to either."""
 
 
 def producers(model):
@@ -168,33 +171,42 @@ def data(request, quantised, tmp_path_factory):
     kinds_of_iou = ("bbox", "segm") if request.param == "masks" else ("bbox", "keypoints")
     folder = tmp_path_factory.mktemp("quantised")
 
-    def average_precision(model):
+    def found_by(model):
         path = folder / "model.onnx"
         onnx.save(model, str(path))
-        found = []
         with Detector(path) as detector:
-            for frame, entry in zip(frames, truth["images"], strict=True):
-                found += detector(frame).to_coco(entry["id"])
+            return [detector(frame) for frame in frames]
+
+    def average_precision(results):
+        found = []
+        for result, entry in zip(results, truth["images"], strict=True):
+            found += result.to_coco(entry["id"])
         figures = evaluate(truth, found, kinds_of_iou)
         return {kind: figures[f"{kind}/AP"] for kind in kinds_of_iou}
 
     model = quantised(request.param)
-    return model, average_precision, average_precision(model)
+    return model, found_by, average_precision, found_by(model)
 
 
 @pytest.mark.parametrize("precision", LOW)
-def test_average_precision(data, precision):
+def test_detections_survive(data, precision):
     """The plugin graph with real rounding behind each node, INT8 poolers included."""
-    model, average_precision, expected = data
-    found = average_precision(emulated(model, precision))
-    for kind, value in expected.items():
+    model, found_by, average_precision, before = data
+    after = found_by(emulated(model, precision))
+    if precision == "fp32":
+        ones, twos = ([of_result(x) for x in results] for results in (before, after))
+        assert share_of_twins(ones, twos) >= SAME
+        return
+    found = average_precision(after)
+    for kind, value in average_precision(before).items():
         assert value > 0.6
-        assert found[kind] > value - ALLOWED[precision], (kind, found, expected)
+        assert found[kind] > value - ALLOWED[precision], (kind, found, value)
 
 
 @needs_parser
 @pytest.mark.parametrize("precision", LOW)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow(reason="nine builds; float graphs of each precision are quick")
 def test_a_real_parser_takes_it(quantised, name, precision, tmp_path):
     result, _ = to_tensorrt(quantised(name), precision)
     parsed = parse(replace_plugins(result), tmp_path, build=True)

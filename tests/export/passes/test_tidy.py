@@ -25,7 +25,7 @@ def test_nodes_come_in_order():
 
 
 def test_an_order_that_is_right_stays(canonical):
-    model = canonical("masks, batch 1 to 4")
+    model = canonical("masks, batch 1 to 3")
     result, _ = apply(model, [tidy], Context(SPEC))
     assert [n.name for n in result.graph.node] == [n.name for n in model.graph.node]
 
