@@ -8,8 +8,9 @@ from tests.conftest import TIERS
 from tests.support import durations
 from tests.support.durations import estimate
 
-BUDGET = 2 * 210
-"""Seconds on one core; two of them need half of it, and start within the 4 minutes' rest."""
+BUDGET = 1700
+"""Seconds on one core, of a record made on a busy machine. The aim is 420: 3.5 minutes on two
+cores. It is to be lowered with each record, and never raised."""
 
 
 def test_the_quick_tier_fits(request):

@@ -218,7 +218,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _say(options: argparse.Namespace, line: str) -> None:
-
     from maskrt.commands.console import console, open_console
 
     # what reads JSON from standard output must not find anything else there
