@@ -14,6 +14,7 @@ from onnx import helper
 
 from maskrt.calibration.histogram import Histogram
 from maskrt.calibration.ranges import Ranges, RangeStore, image_digest, model_digest
+from maskrt.cores import set_threads
 from maskrt.errors import FrameError, MissingDependencyError
 from maskrt.export.canonical import read_spec
 from maskrt.spec import DOMAIN, ModelSpec
@@ -121,6 +122,7 @@ class _Watch:
         self._slots = _slots(model.graph, spec)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        set_threads(options, None)
         # both would keep the room of every tensor that was ever given out
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from maskrt.cores import set_threads
 from maskrt.errors import MissingDependencyError
 from maskrt.export.canonical import read_spec
 from maskrt.export.passes.context import GraphPrecision
@@ -45,6 +46,7 @@ def largest_values(model: onnx.ModelProto, frames: Iterable[NDArray[np.uint8]]) 
     watched = sorted(_dense_tensors(model))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    set_threads(options, None)
     session = onnxruntime.InferenceSession(
         _with_maxima(model, watched).SerializeToString(), options, ["CPUExecutionProvider"]
     )

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from maskrt.cores import set_threads
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.heads import read_spec
 from maskrt.spec import DOMAIN, ModelSpec
@@ -51,8 +52,7 @@ class OnnxTaps:
             names = add_taps(model, self.spec)
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
-            if threads is not None:
-                options.intra_op_num_threads = threads
+            set_threads(options, threads)
             if self.spec.precision == "fp8":  # as in maskrt.runtime.session
                 basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
                 options.graph_optimization_level = basic

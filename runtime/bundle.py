@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from maskrt.artefact import ArtefactHead
 from maskrt.attributes import operator_attributes
+from maskrt.cores import usable_cores
 from maskrt.errors import MaskrtError, ModelFileError, SpecError
 from maskrt.manifest import Manifest, StageName
 from maskrt.runtime.archive import BundleArchive
@@ -60,7 +60,7 @@ class BundleSession:
         if threads is not None and (isinstance(threads, bool) or int(threads) < 1):
             raise ValueError(f"threads: found {threads!r}, expected 1 or more, or None")
         # no more than there are processors: the operators refuse that
-        self._threads = min(threads, os.cpu_count() or 1) if threads else 0
+        self._threads = min(threads, usable_cores()) if threads else 0
         self.watch = Stopwatch()
         path = Path(path)
         with BundleArchive(path) as archive:

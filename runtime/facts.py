@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import maskrt
+from maskrt.cores import usable_cores
 from maskrt.gpus import find_gpus, platform_name
 from maskrt.runtime.machine import installed_libraries, l4t_release
 
@@ -19,7 +20,7 @@ def machine_facts(root: str | os.PathLike[str] = "/") -> dict[str, Any]:
     return {
         "platform": platform_name(),
         "cpu": _cpu_model(_read(Path(root, "proc/cpuinfo"))) or platform.processor(),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "gpus": [gpu.name for gpu in find_gpus()[0]],
         **jetson_facts(root),
         "python": platform.python_version(),
@@ -78,13 +79,6 @@ def _jetson_conditions(root: Path) -> dict[str, Any]:
             now, most = (int(_read(folder / f"{name}_freq")) // 10**6 for name in ("cur", "max"))
             facts["gpu_clock"] = {"now": now, "max": most}
     return facts
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    with contextlib.suppress(AttributeError, OSError):  # not on Windows and macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_model(cpuinfo: str) -> str:

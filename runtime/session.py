@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrt.cores import set_threads
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.heads import read_spec
 from maskrt.runtime.pending import Done, Pending
@@ -193,8 +194,7 @@ def _load(path: Path, providers: Sequence[str] | None, threads: int | None) -> A
     _check_providers(wanted, onnxruntime.get_available_providers())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; warnings are about graph details
-    if threads is not None:
-        options.intra_op_num_threads = int(threads)
+    set_threads(options, threads)
     if _is_fp8(path):
         # beyond this level ONNX Runtime (1.32) computes graphs with float8 Q/DQ wrongly
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

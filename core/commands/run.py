@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from maskrt.commands.arguments import threshold
+from maskrt.cores import usable_cores
 from maskrt.errors import MaskrtError
 
 NAME = "run"
@@ -170,7 +170,7 @@ def _shared_cores(options: argparse.Namespace) -> int | None:
     import cv2
 
     cv2.setNumThreads(1)  # its helpers would fight for the same cores, over pieces too small
-    return options.threads or max(1, (os.cpu_count() or 1) - 1)
+    return options.threads or max(1, usable_cores() - 1)
 
 
 def _screens(options: argparse.Namespace) -> list[Any]:

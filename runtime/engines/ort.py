@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrt.cores import set_threads
 from maskrt.errors import MissingDependencyError, ModelFileError
 from maskrt.manifest import Stage
 from maskrt.runtime.memory import HostMemory, Memory
@@ -34,8 +35,7 @@ class OnnxRuntime:
         self._options.log_severity_level = 3
         # threads that wait would spin, on cores that the operators between the stages need
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            self._options.intra_op_num_threads = threads
+        set_threads(self._options, threads)
 
     def active(self) -> AbstractContextManager[None]:
         """Nothing has to be made ready."""

@@ -40,7 +40,7 @@ STRUCTURES = {
 
 PARAMS = [
     pytest.param(name, marks=pytest.mark.slow(reason="exported at full width"))
-    if name in ("resnext", "v2")
+    if name in ("resnext", "mobilenet", "v2")
     else name
     for name in STRUCTURES
 ]

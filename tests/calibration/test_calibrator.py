@@ -15,8 +15,9 @@ from maskrt.examples import shapes
 from maskrt.export.canonical import load_canonical
 from maskrt.heads import read_spec
 from maskrt.runtime import Detector
+from tests.support.tiers import quick
 
-SEEN, HELD_OUT = 24, 40
+SEEN, HELD_OUT = 24, 24
 KINDS = {"mask_rcnn": ("bbox", "segm"), "keypoint_rcnn": ("bbox", "keypoints")}
 
 
@@ -55,7 +56,7 @@ def precision_of(path, kinds, keypoint_task):
     return [figures[f"{kind}/AP"] for kind in kinds]
 
 
-@pytest.mark.parametrize("builder", KINDS)
+@pytest.mark.parametrize("builder", quick(["mask_rcnn"], KINDS, "average precision again"))
 def test_accuracy_survives(canonical, tmp_path, builder):
     """On few pictures; ``benchmarks/tiny_accuracy.py`` measures it on 200."""
     keypoints = builder == "keypoint_rcnn"

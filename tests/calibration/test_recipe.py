@@ -74,6 +74,7 @@ def test_what_is_only_moved_keeps_its_scale(canonical):
         assert any(use.node is node for use in by_tensor[node.input[0]].uses)
 
 
+@pytest.mark.slow(reason="exported at full width")
 def test_p6_has_the_scale_of_p5(structure):
     view, _, points, _ = placed(structure("v2"))
     by_tensor = {point.tensor: point for point in points}

@@ -74,13 +74,14 @@ def test_run_writes_a_video(tiny, photos, tmp_path):
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
 
 
-def test_run_on_rgb_models_flips_what_sources_give(photos, tmp_path):
+def test_run_on_rgb_models_flips_what_sources_give(canonical, photos, tmp_path):
+    rgb = tmp_path / "rgb.onnx"
+    export = "export --model maskrt.examples.shapes:mask_rcnn --canvas 192x256 --weights"
+    weights = str(shapes.WEIGHTS / "mask_rcnn.pth")
+    assert main([*export.split(), weights, "--frame-order", "rgb", "-o", str(rgb)]) == 0
     found = {}
-    for order in ("bgr", "rgb"):
-        model, lines = tmp_path / f"{order}.onnx", tmp_path / f"{order}.jsonl"
-        export = "export --model maskrt.examples.shapes:mask_rcnn --canvas 192x256 --weights"
-        weights = str(shapes.WEIGHTS / "mask_rcnn.pth")
-        assert main([*export.split(), weights, "--frame-order", order, "-o", str(model)]) == 0
+    for order, model in {"bgr": canonical("mask_rcnn"), "rgb": rgb}.items():
+        lines = tmp_path / f"{order}.jsonl"
         assert main(["run", str(model), "--source", str(photos), "--json", str(lines)]) == 0
         found[order] = [json.loads(line)["detections"] for line in lines.read_text().splitlines()]
     for one, two in zip(found["bgr"], found["rgb"], strict=True):

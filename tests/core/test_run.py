@@ -125,7 +125,7 @@ def test_unusable_addresses(text):
     ],
 )
 def test_a_core_is_left_to_what_draws(arguments, threads, monkeypatch):
-    monkeypatch.setattr(command.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(command, "usable_cores", lambda: 4)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     options = parser.parse_args(["model.onnx", "--source", "0", *arguments])

@@ -20,6 +20,7 @@ from maskrt.export import export
 from maskrt.export.adapters.torchvision import adapt
 from tests.eager import on_canvas, picture, spread
 from tests.parity import File, assert_parity, eager, live
+from tests.support.tiers import quick
 
 CANVAS = (96, 128)
 
@@ -169,7 +170,11 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("build", MODELS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "build",
+    quick([three_levels, masks_and_keypoints, maps_of_one_stride], MODELS, "an export for each"),
+    ids=lambda f: f.__name__,
+)
 def test_any_structure_gives_eager_results(build, tmp_path):
     torch.manual_seed(1)
     model = spread(build(), CANVAS)

@@ -115,6 +115,7 @@ def _one_thread():
 
 
 SLOW = {
+    "faster X101-FPN, anchors with an offset, no small boxes": "boxes alone, wide groups",
     "mask R50-DC5, RGB, old RoIAlign, fixed sampling": "a dilated res5, older choices",
     "mask and keypoints R50-FPN, class-agnostic, GN": "the largest graph of all",
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -19,7 +22,7 @@ from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.heads import read_head
 from maskrt.runtime import Detector
 from maskrt.runtime.archive import BundleArchive
-from tests.support.models import write_quantised
+from tests.support.tiers import quick
 
 MODELS = {
     "masks": ("mask_rcnn", 1),
@@ -33,22 +36,16 @@ CPU = [
     ("openvino", "int8+bf16"),
 ]
 LAYERS = ("Conv", "Gemm", "MatMul")
-IMAGES = 40
+IMAGES = 24
 ALLOWED = 0.015
 """Average precision beside the canonical INT8 file's, on few pictures: engines round differently
 where a value lies between two steps."""
 
 
-@pytest.fixture(scope="module")
-def int8(canonical, tmp_path_factory):
+@pytest.fixture(scope="session")
+def int8(int8):
     """The path of the INT8 file of a name in ``MODELS``."""
-    folder = tmp_path_factory.mktemp("int8")
-
-    def path_of(name):
-        path = folder / f"{name}.onnx"
-        return path if path.exists() else write_quantised(canonical(*MODELS[name]), path)
-
-    return path_of
+    return lambda name: int8(*MODELS[name])
 
 
 def staged(path, precision, passes=STAGES, layout="linear"):
@@ -72,9 +69,21 @@ def quantised_layers(model):
     ]
 
 
-@pytest.mark.parametrize("layout", ["linear", "channels_last"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-@pytest.mark.parametrize("name", MODELS)
+PAIRED = [
+    ("masks", "fp32", "linear"),
+    ("batch 1 to 3", "bf16", "linear"),
+    ("keypoints", "fp16", "channels_last"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "layout"),
+    quick(
+        PAIRED,
+        itertools.product(MODELS, ("fp32", "fp16", "bf16"), ("linear", "channels_last")),
+        "all combinations; each value is in a quick one",
+    ),
+)
 def test_stages_keep_their_pairs(int8, name, precision, layout):
     passes = STAGES if layout == "linear" else STAGES_RTX
     path = int8(name)
@@ -87,7 +96,7 @@ def test_stages_keep_their_pairs(int8, name, precision, layout):
     assert sum(len(quantised_layers(stage.model)) for stage in stages) == expected
 
 
-@pytest.mark.parametrize("rows", [1, 5, 200])
+@pytest.mark.parametrize("rows", quick([5], [1, 5, 200], "other numbers of rows"))
 @pytest.mark.parametrize("name", MODELS)
 def test_heads_take_any_number_of_rois(int8, name, rows):
     rng = np.random.default_rng(0)
@@ -114,27 +123,41 @@ def average_precision(path, truth, frames, kinds):
     return {kind: figures[f"{kind}/AP"] for kind in kinds}
 
 
-@pytest.fixture(scope="module", params=["masks", "keypoints"])
-def judged(request, int8):
-    """An INT8 file, how its average precision is measured, and what it is."""
-    keypoints = request.param == "keypoints"
+@cache
+def pictures(name):
+    """Frames, truth and kinds of average precision for a name in ``MODELS``."""
+    keypoints = name == "keypoints"
     kinds = ("bbox", "keypoints") if keypoints else ("bbox", "segm")
-    frames, truth = shapes.dataset(IMAGES, split="val", seed=1, keypoint_task=keypoints)
-    path = int8(request.param)
-    return path, lambda file: average_precision(file, truth, frames, kinds)
+    return *shapes.dataset(IMAGES, split="val", seed=1, keypoint_task=keypoints), kinds
 
 
-@pytest.mark.parametrize("built", CPU, ids=" ".join)
-def test_bundles_for_cpus(judged, built, tmp_path):
-    target, precision = built
+@cache
+def measured(name, path):
+    """The average precision of a file."""
+    frames, truth, kinds = pictures(name)
+    return average_precision(path, truth, frames, kinds)
+
+
+JUDGED = [("masks", "openvino", "int8+bf16"), ("keypoints", "onnxruntime", "int8+fp16")]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "precision"),
+    quick(
+        JUDGED,
+        ((name, *built) for name in ("masks", "keypoints") for built in CPU),
+        "average precision of every combination",
+    ),
+)
+def test_bundles_for_cpus(int8, name, target, precision, tmp_path):
     pytest.importorskip(target)
-    source, measure = judged
+    source = int8(name)
     path = tmp_path / "model.bundle"
     report = build_model(source, path, target, precision)
     assert report.head.precision_label == precision
     assert read_head(path).precision_label == precision
     assert report.head.spec.precision == "int8"
-    expected, found = measure(source), measure(path)
+    expected, found = measured(name, source), measured(name, path)
     for kind, value in expected.items():
         assert value > 0.6
         assert abs(found[kind] - value) < ALLOWED, (kind, found, expected)

@@ -30,6 +30,7 @@ from maskrt.export import build_model, export
 from maskrt.runtime.bundle import BundleSession
 from tests.eager import on_canvas, picture, spread
 from tests.parity import File, Found, assert_parity, assert_same_outputs, eager, live
+from tests.support.tiers import quick
 
 CANVASES = {"landscape": (224, 320), "portrait": (320, 224)}
 FRAMES = {"landscape": (240, 330), "portrait": (333, 201), "small": (60, 85)}
@@ -115,7 +116,11 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=[version_1, version_2], ids=lambda build: build.__name__)
+@pytest.fixture(
+    scope="module",
+    params=quick([version_1], [version_1, version_2], "another export; detectron2's are quick"),
+    ids=lambda build: build.__name__,
+)
 def model(request, tmp_path_factory):
     return Exported(request.param, CANVASES["landscape"], tmp_path_factory.mktemp("parity"))
 
@@ -153,6 +158,7 @@ def test_detections_spread(model):
     assert joined["masks"].std() > 0.05
 
 
+@pytest.mark.slow(reason="another export; portrait frames are quick")
 def test_a_portrait_canvas(tmp_path):
     """With frames of both orientations, and one much larger than it."""
     model = Exported(version_1, CANVASES["portrait"], tmp_path)

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from maskrt.cli import main
 from maskrt.examples import shapes
+from tests.support.tiers import quick
 
 pytest.importorskip("polygraphy")
 
@@ -40,7 +41,10 @@ def polygraphy(*arguments, folder, **variables):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module", params=["mask_rcnn", "keypoint_rcnn"])
+@pytest.fixture(
+    scope="module",
+    params=quick(["mask_rcnn"], ["mask_rcnn", "keypoint_rcnn"], "a command line in a process"),
+)
 def model(request, canonical):
     return canonical(request.param)
 
@@ -114,6 +118,7 @@ def test_a_fault_fails_where_it_is(masks, tmp_path, ending, amount, output):
         assert status == 0, text
 
 
+@pytest.mark.slow(reason="a command line in a process")
 def test_frames_from_a_folder(masks, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -128,6 +133,7 @@ def test_frames_from_a_folder(masks, tmp_path):
     assert "Iteration: 1" in text
 
 
+@pytest.mark.slow(reason="a command line in a process")
 def test_batches_and_thresholds(canonical, tmp_path):
     batched = canonical("mask_rcnn", batch=(1, 3))
     status, text = polygraphy(
@@ -139,6 +145,7 @@ def test_batches_and_thresholds(canonical, tmp_path):
     assert "score_threshold [dtype=float32, shape=()]" in text
 
 
+@pytest.mark.slow(reason="a command line in a process")
 def test_an_unknown_precision(masks, tmp_path):
     run = ["run", masks, "--onnxrt", *FRAMES]
     polygraphy(*run, "--save-outputs", "r.json", folder=tmp_path)

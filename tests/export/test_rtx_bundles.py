@@ -18,6 +18,7 @@ from maskrt.runtime import detector as detector_module
 from maskrt.runtime.archive import BundleArchive
 from maskrt.runtime.machine import Machine
 from tests.support.models import write_quantised
+from tests.support.tiers import quick
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 
@@ -65,13 +66,19 @@ def assert_complete(path, precision):
     assert read_head(path) == head
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+TINY = [("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1)]
+SOME = [("mask_rcnn", 1, "fp32"), ("mask_rcnn", (1, 3), "fp16"), ("keypoint_rcnn", 1, "bf16")]
+
+
 @pytest.mark.parametrize(
-    "model", [("mask_rcnn", 1), ("mask_rcnn", (1, 3)), ("keypoint_rcnn", 1)], ids=str
+    ("builder", "batch", "precision"),
+    quick(SOME, ((*m, p) for m in TINY for p in PRECISIONS), "all combinations"),
 )
-def test_tiny_models(canonical, tmp_path, model, precision):
+def test_tiny_models(canonical, tmp_path, builder, batch, precision):
     path = tmp_path / "model.bundle"
-    report = build_model(canonical(*model), path, "tensorrt-rtx", precision, options=OPTIONS)
+    report = build_model(
+        canonical(builder, batch), path, "tensorrt-rtx", precision, options=OPTIONS
+    )
     assert list(report.sizes)[:2] == ["trunk", "box_head"]
     assert_complete(path, precision)
 
@@ -106,9 +113,13 @@ def test_more_gpus_do_not_repeat_the_weights(canonical, tmp_path):
     assert sizes[1] < 1.1 * sizes[0]
 
 
-def test_a_machine_without_a_gpu_says_so(canonical, tmp_path, monkeypatch):
+def test_engines_are_stored_as_they_are_and_need_a_gpu(canonical, tmp_path, monkeypatch):
     path = tmp_path / "model.bundle"
     build_model(canonical("mask_rcnn"), path, "tensorrt-rtx", options=OPTIONS)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    assert entries[0].filename == "manifest.json"
+    assert all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
     here = Machine("linux-x86_64", "3.12", no_gpu="no NVIDIA driver")
     monkeypatch.setattr(detector_module, "this_machine", lambda: here)
     with pytest.raises(ModelFileError, match=r"no GPU was found: no NVIDIA driver.*openvino"):
@@ -123,12 +134,3 @@ def test_a_build_that_fails_leaves_the_old_file(canonical, tmp_path):
         build_model(canonical("mask_rcnn"), path, "tensorrt-rtx", options=options)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["model.bundle"]
-
-
-def test_engines_are_not_compressed(canonical, tmp_path):
-    path = tmp_path / "model.bundle"
-    build_model(canonical("mask_rcnn"), path, "tensorrt-rtx", options=OPTIONS)
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    assert entries[0].filename == "manifest.json"
-    assert all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)

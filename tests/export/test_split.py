@@ -16,7 +16,6 @@ from maskrt.export.passes import to_tensorrt
 from maskrt.export.plan import bucket_profiles
 from maskrt.export.split import split_heads
 from tests.export.passes.standins import replace_plugins
-from tests.support.models import write_quantised
 
 
 def shapes(values):
@@ -33,11 +32,9 @@ MODELS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=MODELS, ids=str)
-def parts(request, canonical, tmp_path_factory):
-    path = canonical(*request.param[:2])
-    if request.param[2:]:
-        path = write_quantised(path, tmp_path_factory.mktemp("split") / "int8.onnx")
+@pytest.fixture(scope="module", params=MODELS, ids=str)
+def parts(request, canonical, int8):
+    path = (int8 if request.param[2:] else canonical)(*request.param[:2])
     spec = load_canonical(path)[1]
     model, _ = to_tensorrt(onnx.load(path), "fp16")
     return spec, *split_heads(model, spec)

@@ -12,14 +12,14 @@ import torch
 
 from maskrt.calibration.coco_eval import evaluate
 from maskrt.examples import shapes
-from maskrt.export import build_model, export, load_model
+from maskrt.export import build_model, load_model
 from maskrt.runtime import Detector
 from maskrt.runtime.masks import paste_probabilities
 from tests import parity
 from tests.eager import on_canvas
 from tests.parity import of_result, share_of_twins
+from tests.support import models
 
-CANVAS = (192, 256)
 IMAGES = 40
 TASKS = {
     "mask_rcnn": ("bbox", "segm"),
@@ -47,7 +47,7 @@ class Tiny:
     def __post_init__(self) -> None:
         self.detector = Detector(self.path)
         self.found = [self.detector(frame) for frame in self.frames]
-        self.reference = parity.eager(on_canvas(self.model, CANVAS))
+        self.reference = parity.eager(on_canvas(self.model, models.CANVAS))
 
     def precision(self, results) -> dict[str, float]:
         """AP of results, one for each of the pictures."""
@@ -59,12 +59,11 @@ class Tiny:
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def tiny(request, tmp_path_factory):
+def tiny(request, canonical):
     model = load_model(
         f"maskrt.examples.shapes:{request.param}", shapes.WEIGHTS / f"{request.param}.pth"
     )
-    path = tmp_path_factory.mktemp("tiny") / "model.onnx"
-    export(model, path, CANVAS)
+    path = canonical(request.param)
     keypoints = request.param == "keypoint_rcnn"
     frames, truth = shapes.dataset(IMAGES, split="val", seed=0, keypoint_task=keypoints)
     return Tiny(request.param, model, path, frames, truth)

@@ -163,7 +163,7 @@ def check(one: Case, tolerance: float = 0.0) -> NDArray[np.int32]:
 regressions = st.sampled_from(["each", "foreground", "all"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     batch=st.integers(1, 3),
@@ -208,7 +208,7 @@ def test_exact_candidates(
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     batch=st.integers(1, 2),
@@ -344,7 +344,7 @@ def test_counts_from_anywhere(target: str, roi_count: int) -> None:
     assert (check(one)[0] > 0) == (roi_count > 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**16), share=st.floats(0.02, 1), classes=st.sampled_from([2, 5, 40]))
 def test_broken_numbers(target: str, seed: int, share: float, classes: int) -> None:
     one = case(seed, 1, 70, classes, exact=True)

@@ -140,7 +140,7 @@ boxes_of = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     kind=st.sampled_from(list(MAPS)),

@@ -91,7 +91,7 @@ def check(
     assert not image[:, :, :, columns:].any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     layout=st.sampled_from(list(LAYOUTS)),
     size=sizes,

@@ -91,7 +91,7 @@ def check(
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     n=st.integers(0, 6),
     shape=st.sampled_from([(14, 14), (28, 28), (5, 5), (1, 1), (5, 9), (33, 2)]),
@@ -130,7 +130,7 @@ edges = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     box=st.tuples(edges, edges, edges, edges),
     shape=st.sampled_from([(28, 28), (3, 3), (1, 1)]),

@@ -162,7 +162,7 @@ grid = st.tuples(st.integers(1, 9), st.integers(1, 9))
 grids = st.lists(grid, min_size=1, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     batch=st.integers(1, 3),
@@ -207,7 +207,7 @@ def test_exact_candidates(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     batch=st.integers(1, 2),
@@ -324,7 +324,7 @@ def test_a_whole_pyramid(native: Path, batch: int) -> None:
     assert check(one).tolist() == [1000] * batch
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**16), share=st.floats(0.02, 1))
 def test_broken_numbers(target: str, seed: int, share: float) -> None:
     one = case(seed, 2, [(5, 7), (3, 4)], 2, exact=True, score_threshold=0.1)

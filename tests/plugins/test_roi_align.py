@@ -47,7 +47,7 @@ def from_layout(pooled: NDArray[Any], layout: str) -> NDArray[Any]:
     return pooled.transpose(0, 3, 1, 2) if layout == "channels_last" else pooled
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rois=st.lists(roi, min_size=1, max_size=6),
     images=st.integers(1, 3),

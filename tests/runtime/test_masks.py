@@ -115,7 +115,7 @@ def reached(box):
     return x1 >= 0 and y1 >= 0 and x0 < FRAME[1] and y0 < FRAME[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(box=st.tuples(places, places, sides, sides), shape=shapes, seed=st.integers(0, 9))
 @example(box=(-0.5, -0.75, 3.25, 0.0), shape=(14, 14), seed=0)
 @example(box=(60.0, 46.0, 1.0, 1.0), shape=(28, 28), seed=0)
@@ -129,7 +129,7 @@ def test_torchvision_any_box(box, shape, seed):
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     box=st.tuples(places, places, lengths, lengths),
     shape=st.sampled_from([(14, 14), (28, 28), (5, 9), (9, 5), (1, 1)]),

@@ -27,33 +27,37 @@ FILES = sorted(path.name for path in TESTS.glob("test_*.py"))
 SLOW = pytest.mark.soak(reason="long streams, many faults, each synchronisation left out in turn")
 
 
-def run(name, simulated, marked):
-    """The tests of one file that have one of the slow tiers' markers, or those that have none."""
-    chosen = "soak" if marked else "not soak"
-    done = environment.run(
-        ["-m", "pytest", "-q", "-rs", "-m", chosen, str(TESTS / name)], simulated
-    )
+def run(names, simulated, chosen):
+    """The tests of some files that are chosen by marker."""
+    paths = [str(TESTS / name) for name in names]
+    done = environment.run(["-m", "pytest", "-q", "-rs", "-m", chosen, *paths], simulated)
     print(done.stdout)  # with the reasons of tests that were skipped
-    none = done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert done.returncode == 0 or none, done.stdout[-20_000:] + done.stderr[-5_000:]
-    return not none
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_on_the_simulated_gpu(name, simulated):
-    if not run(name, simulated, marked=False):
-        assert SOAKS.get(name) == "all"
-
-
-SOAKS = {
-    "test_faults.py": "all",
-    "test_sessions.py": "some",
-    "test_streams.py": "some",
-    "test_synchronisation.py": "all",
+ALONE = ["test_sessions.py", "test_streams.py", "test_commands.py"]
+"""Files with as many tests as all others have."""
+GROUPS = {
+    **{name: [name] for name in ALONE},
+    "the others": [name for name in FILES if name not in ALONE],
 }
-"""Which of a file's tests are of the slow tiers."""
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_on_the_simulated_gpu(group, simulated):
+    run(GROUPS[group], simulated, "not soak")
+
+
+SOAKS = [
+    "test_commands.py",
+    "test_faults.py",
+    "test_sessions.py",
+    "test_streams.py",
+    "test_synchronisation.py",
+]
+"""Those with tests of the slow tiers."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW) for name in SOAKS])
 def test_more_on_the_simulated_gpu(name, simulated):
-    assert run(name, simulated, marked=True)
+    run([name], simulated, "soak")

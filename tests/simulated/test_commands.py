@@ -33,6 +33,7 @@ def test_run(files, tmp_path):
     assert len(out.read_text().splitlines()) == 5
 
 
+@pytest.mark.soak(reason="the doctor looks at all libraries; its own test is quick")
 def test_doctor_sees_the_gpu(capsys):
     main(["doctor"])
     said = capsys.readouterr().out

@@ -24,8 +24,12 @@ def suffix(request):
     return request.param
 
 
+SOAK = pytest.mark.soak(reason="more of the same on the slowest stand-in")
+WITH_SOAK = [".engine", *(pytest.param(x, marks=SOAK) for x in SUFFIXES[1:])]
+
+
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize("seed", [None, pytest.param(1, marks=SOAK)])
 def test_equals_the_canonical_file(name, suffix, seed, files, frames, reference, sim):
     sim.schedule(seed)
     session = open_session(files / f"{name}{suffix}")
@@ -166,6 +170,7 @@ def test_taps_come_from_the_device(files, frames):
     assert taps["logits"].std() > 0.1  # a copy
 
 
+@pytest.mark.parametrize("suffix", WITH_SOAK)
 def test_after_a_frame_that_failed(suffix, files, frames, reference, sim):
     """What it has queued is waited for; no memory is freed twice when there is no more."""
     session = open_session(files / f"masks{suffix}")
@@ -251,6 +256,7 @@ def test_closed_while_a_frame_is_on_its_way(suffix, files, frames):
         pending[0].result()
 
 
+@pytest.mark.parametrize("suffix", WITH_SOAK)
 def test_threads_take_turns(suffix, files, frames, reference):
     detector = Detector(files / f"masks{suffix}", score_threshold=0.3)
     wrong = []

@@ -46,7 +46,7 @@ def read() -> dict[str, tuple[int, float]]:
 
 
 def estimate(record: dict[str, tuple[int, float]], tests: Iterable[str]) -> float:
-    """Seconds on one core of all files on record and of what the given tests add to them.
+    """Seconds on one core of the given tests' files on record, and of what they add to them.
 
     Args:
         record: see ``read``.
@@ -55,9 +55,10 @@ def estimate(record: dict[str, tuple[int, float]], tests: Iterable[str]) -> floa
     now: dict[str, int] = defaultdict(int)
     for test in tests:
         now[test.split("::")[0]] += 1
-    total = sum(seconds for _, seconds in record.values())
+    total = 0.0
     for file, count in now.items():
         known, seconds = record.get(file, (0, 0.0))
+        total += seconds
         each = max(UNKNOWN, seconds / known if known else 0.0)
         total += max(0, count - known) * each
     return total

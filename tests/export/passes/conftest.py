@@ -15,7 +15,7 @@ from tests.support.artefacts import artefact
 
 MODELS: dict[str, tuple[str, models.Batch]] = {
     "masks": ("mask_rcnn", 1),
-    "masks, batch 1 to 3": ("mask_rcnn", (1, 4)),
+    "masks, batch 1 to 3": ("mask_rcnn", (1, 3)),
     "keypoints": ("keypoint_rcnn", 1),
 }
 MakeModel = Callable[[str], onnx.ModelProto]

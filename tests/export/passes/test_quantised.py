@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 
@@ -15,7 +16,7 @@ from maskrt.calibration.coco_eval import evaluate
 from maskrt.errors import UnsupportedModelError
 from maskrt.examples import shapes
 from maskrt.export.canonical import read_spec
-from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply, to_tensorrt
+from maskrt.export.passes import STAGES, STAGES_RTX, Context, apply
 from maskrt.export.passes.int8_pools import int8_pools
 from maskrt.export.passes.precision import precision as lower_precision
 from maskrt.export.passes.tidy import tidy
@@ -28,6 +29,7 @@ from tests.export.passes.test_numerics import run_for
 from tests.export.passes.test_tensorrt_graph import needs_parser, parse
 from tests.export.passes.test_types import assert_typed
 from tests.parity import of_result, share_of_twins
+from tests.support.tiers import quick
 
 NAMES = ["masks", "masks, batch 1 to 3", "keypoints"]
 LOW = {"fp32": "FLOAT", "fp16": "FLOAT16", "bf16": "BFLOAT16"}
@@ -44,10 +46,10 @@ def producers(model):
 
 @pytest.mark.parametrize("precision", LOW)
 @pytest.mark.parametrize("name", NAMES)
-def test_layers_read_what_is_dequantised(quantised, name, precision):
+def test_layers_read_what_is_dequantised(quantised, plugin_graph, name, precision):
     before = quantised(name)
     layers = sum(made.op_type in LINEAR for made in before.graph.node)
-    result, _ = to_tensorrt(before, precision)
+    result = plugin_graph(name, precision, int8=True)
     onnx.checker.check_model(result)
     assert_typed(result)
     types, made_by = kinds(result), producers(result)
@@ -71,9 +73,9 @@ def test_layers_read_what_is_dequantised(quantised, name, precision):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_scales_are_the_same_numbers(quantised, precision):
+def test_scales_are_the_same_numbers(quantised, plugin_graph, precision):
     before = quantised("masks")
-    result, _ = to_tensorrt(before, precision)
+    result = plugin_graph("masks", precision, int8=True)
 
     def scales(model):
         values = {t.name: t for t in model.graph.initializer}
@@ -93,8 +95,8 @@ def test_scales_are_the_same_numbers(quantised, precision):
 
 
 @pytest.mark.parametrize("precision", LOW)
-def test_poolers_are_int8(quantised, precision):
-    result, _ = to_tensorrt(quantised("masks"), precision)
+def test_poolers_are_int8(plugin_graph, precision):
+    result = plugin_graph("masks", precision, int8=True)
     types, made_by = kinds(result), producers(result)
     pools = [made for made in result.graph.node if made.op_type == "MultilevelRoIAlign"]
     assert len(pools) == 2
@@ -113,13 +115,13 @@ def test_poolers_are_int8(quantised, precision):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_native_operator_gives_what_the_pairs_gave(quantised, name):
+def test_the_native_operator_gives_what_the_pairs_gave(quantised, plugin_graph, name):
     """On INT8 maps with the attributes' scales: what the canonical graph quantises behind it."""
     before = quantised(name)
     spec = read_spec(before, name)
     made_by = producers(before)
     nodes = [n for n in before.graph.node if n.op_type == "MultilevelRoIAlign"]
-    result, _ = to_tensorrt(before, "fp16")
+    result = plugin_graph(name, "fp16", int8=True)
     pools = [n for n in result.graph.node if n.op_type == "MultilevelRoIAlign"]
     roles = [spec.box_pool, spec.mask.pool if spec.mask else spec.keypoint.pool]
     frames = shapes.image(3, split="val")[0][None]
@@ -163,16 +165,24 @@ def test_stages_keep_float_poolers(quantised, passes):
         assert {types[name] for name in [*pool.input[2:], *pool.output]} == {"FLOAT16"}
 
 
-@pytest.fixture(scope="module", params=["masks", "keypoints"])
-def data(request, quantised, tmp_path_factory):
-    frames, truth = shapes.dataset(
-        40, split="val", seed=1, keypoint_task=request.param == "keypoints"
-    )
-    kinds_of_iou = ("bbox", "segm") if request.param == "masks" else ("bbox", "keypoints")
-    folder = tmp_path_factory.mktemp("quantised")
+SURVIVING = [("masks", "fp16")]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    quick(
+        SURVIVING,
+        itertools.product(("masks", "keypoints"), LOW),
+        "average precision with every rounding emulated",
+    ),
+)
+def test_detections_survive(quantised, name, precision, tmp_path):
+    """The plugin graph with real rounding behind each node, INT8 poolers included."""
+    frames, truth = shapes.dataset(24, split="val", seed=1, keypoint_task=name == "keypoints")
+    kinds_of_iou = ("bbox", "segm") if name == "masks" else ("bbox", "keypoints")
 
     def found_by(model):
-        path = folder / "model.onnx"
+        path = tmp_path / "model.onnx"
         onnx.save(model, str(path))
         with Detector(path) as detector:
             return [detector(frame) for frame in frames]
@@ -184,15 +194,7 @@ def data(request, quantised, tmp_path_factory):
         figures = evaluate(truth, found, kinds_of_iou)
         return {kind: figures[f"{kind}/AP"] for kind in kinds_of_iou}
 
-    model = quantised(request.param)
-    return model, found_by, average_precision, found_by(model)
-
-
-@pytest.mark.parametrize("precision", LOW)
-def test_detections_survive(data, precision):
-    """The plugin graph with real rounding behind each node, INT8 poolers included."""
-    model, found_by, average_precision, before = data
-    after = found_by(emulated(model, precision))
+    before, after = found_by(quantised(name)), found_by(emulated(quantised(name), precision))
     if precision == "fp32":
         ones, twos = ([of_result(x) for x in results] for results in (before, after))
         assert share_of_twins(ones, twos) >= SAME
@@ -207,8 +209,8 @@ def test_detections_survive(data, precision):
 @pytest.mark.parametrize("precision", LOW)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow(reason="nine builds; float graphs of each precision are quick")
-def test_a_real_parser_takes_it(quantised, name, precision, tmp_path):
-    result, _ = to_tensorrt(quantised(name), precision)
+def test_a_real_parser_takes_it(plugin_graph, name, precision, tmp_path):
+    result = plugin_graph(name, precision, int8=True)
     parsed = parse(replace_plugins(result), tmp_path, build=True)
     assert parsed.returncode == 0, parsed.stderr
     network = json.loads(parsed.stdout)

@@ -28,6 +28,7 @@ def canonical_resnet50(tmp_path_factory):
 
 
 @needs_parser
+@pytest.mark.slow(reason="full width")
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_graph_and_parser(canonical_resnet50, precision, tmp_path):
     result, notes = to_tensorrt(canonical_resnet50, precision)

@@ -17,6 +17,7 @@ from onnx import TensorProto, numpy_helper
 from maskrt.export.canonical import read_spec
 from maskrt.export.passes import TENSORRT, Context, apply, to_tensorrt
 from maskrt.spec import METADATA_KEY
+from tests.export.passes.conftest import MODELS
 from tests.export.passes.standins import replace_plugins
 
 PRECISIONS = ["fp32", "fp16", "bf16"]
@@ -59,14 +60,14 @@ def test_interface_stays_and_thresholds_are_real_inputs(model, precision):
     assert any("score_threshold (0.05 by default)" in note for note in notes)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_same_input_same_bytes(model, precision):
-    first, second = (to_tensorrt(model, precision)[0] for _ in range(2))
+def test_same_input_same_bytes(model):
+    first, second = (to_tensorrt(model, "fp16")[0] for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()
 
 
-def test_every_tensor_has_a_type_and_a_name_of_its_own(model):
-    result, _ = to_tensorrt(model, "fp16")
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_has_a_type_and_a_name_of_its_own(name, plugin_graph):
+    result = plugin_graph(name, "fp16")
     graph = result.graph
     typed = [v.name for v in [*graph.value_info, *graph.output]]
     made = [name for node in graph.node for name in node.output]
@@ -75,9 +76,10 @@ def test_every_tensor_has_a_type_and_a_name_of_its_own(model):
     assert not [t.name for t in graph.initializer if t.name.startswith("val_")]
 
 
-def test_no_casts_that_cancel_or_repeat(model):
+@pytest.mark.parametrize("name", MODELS)
+def test_no_casts_that_cancel_or_repeat(name, plugin_graph):
     for precision in PRECISIONS:
-        result, _ = to_tensorrt(model, precision)
+        result = plugin_graph(name, precision)
         casts = [node for node in result.graph.node if node.op_type == "Cast"]
         outputs = {node.output[0] for node in casts}
         assert not [node.name for node in casts if node.input[0] in outputs]
@@ -86,10 +88,12 @@ def test_no_casts_that_cancel_or_repeat(model):
 
 
 @needs_parser
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_tensorrt_parses_it(model, precision, tmp_path):
-    result, _ = to_tensorrt(model, precision)
-    parsed = parse(replace_plugins(result), tmp_path)
+def test_tensorrt_takes_it(name, plugin_graph, precision, tmp_path):
+    """It is parsed to the types that the graph notes, and built."""
+    result = plugin_graph(name, precision)
+    parsed = parse(replace_plugins(result), tmp_path, build=True)
     assert parsed.returncode == 0, parsed.stderr
     network = json.loads(parsed.stdout)
     names = {"FLOAT": "FLOAT", "HALF": "FLOAT16", "BF16": "BFLOAT16"}
@@ -98,9 +102,9 @@ def test_tensorrt_parses_it(model, precision, tmp_path):
         for v in [*result.graph.value_info, *result.graph.output]
     }
     compared = 0
-    for name, kind in network["tensors"].items():
-        if name in noted and kind in names:
-            assert noted[name] == names[kind], name
+    for tensor, kind in network["tensors"].items():
+        if tensor in noted and kind in names:
+            assert noted[tensor] == names[kind], tensor
             compared += 1
     assert compared > 90, "types in the graph are TensorRT's"
     assert list(network["inputs"]) == ["frames", "score_threshold", "nms_threshold"]
@@ -109,15 +113,7 @@ def test_tensorrt_parses_it(model, precision, tmp_path):
     kinds = [kind for kind, _ in network["outputs"].values()]
     last = "UINT8" if "masks" in network["outputs"] else "FLOAT"
     assert kinds == ["INT32", "FLOAT", "FLOAT", "INT32", last]
-
-
-@needs_parser
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_tensorrt_builds_it(model, precision, tmp_path):
-    result, _ = to_tensorrt(model, precision)
-    parsed = parse(replace_plugins(result), tmp_path, build=True)
-    assert parsed.returncode == 0, parsed.stderr
-    assert json.loads(parsed.stdout)["plan"] > 1 << 20
+    assert network["plan"] > 1 << 20
 
 
 def widen_weights(graph):
@@ -144,14 +140,14 @@ def mix_residual(graph):
 
 @needs_parser
 @pytest.mark.parametrize("fault", [widen_weights, skip_cast, mix_residual])
-def test_the_parser_refuses_a_mistyped_graph(canonical, fault, tmp_path):
-    result, _ = to_tensorrt(canonical("masks"), "fp16")
+def test_the_parser_refuses_a_mistyped_graph(plugin_graph, fault, tmp_path):
+    result = plugin_graph("masks", "fp16")
     fault(result.graph)
     assert parse(replace_plugins(result), tmp_path).returncode == 1
 
 
-def test_stand_ins_refuse_what_plugins_do_not_take(canonical):
-    result, _ = to_tensorrt(canonical("masks"), "fp16")
+def test_stand_ins_refuse_what_plugins_do_not_take(plugin_graph):
+    result = plugin_graph("masks", "fp16")
     nms = next(node for node in result.graph.node if node.op_type == "DetectionNMS")
     logits = next(v for v in result.graph.value_info if v.name == nms.input[0])
     logits.type.tensor_type.elem_type = TensorProto.FLOAT16
